@@ -75,9 +75,7 @@ WORKER: Mapping[str, Row] = {
 
 CONTROL: Mapping[str, Row] = {
     "status": Row("client", "serving", 1 << 10, {}, replies=True),
-    "sessions": Row(
-        "client", "serving", 1 << 12, {"limit": int, "service": OPTIONAL_STR}, replies=True
-    ),
+    "sessions": Row("client", "serving", 1 << 12, {"limit": int}, replies=True),
     "show": Row("client", "serving", 1 << 12, {"session": str}, replies=True),
     "explain": Row("client", "serving", 1 << 12, {"exchange": str}, replies=True),
     "tail": Row("client", "serving", 1 << 12, {"history": int}, replies=True),
