@@ -1,0 +1,21 @@
+"""What /proc, psutil and the cgroup tree say about processes. Reads only; runs as root.
+
+Every byte here was chosen by some process on the host: lengths are bounded, text is decoded
+with replacement, and nothing that is read is ever executed, opened or trusted as a path, but
+for the executable behind ``/proc/PID/exe``, which is only hashed.
+"""
+
+from milecastle.host.cgroups import cgroup2_root, cgroup_path, container_id
+from milecastle.host.hashes import ExecutableHashes
+from milecastle.host.processes import ProcessTable
+from milecastle.host.sockets import netns_cookie, peer_credentials
+
+__all__ = [
+    "ExecutableHashes",
+    "ProcessTable",
+    "cgroup2_root",
+    "cgroup_path",
+    "container_id",
+    "netns_cookie",
+    "peer_credentials",
+]

@@ -1,0 +1,50 @@
+"""The cgroup2 tree: where it is mounted, where a process is in it, which container that means."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+CONTAINER = re.compile(
+    r"""(?:^|/)
+    (?:docker-|libpod-|crio-|cri-containerd-|containerd-)?  # the runtime's prefix (systemd driver)
+    ([0-9a-f]{64})                                          # all runtimes use 64 hex digits
+    (?:\.scope)?(?:/|$)""",
+    re.VERBOSE,
+)
+
+
+def cgroup2_root(mounts: Path = Path("/proc/self/mounts")) -> Path | None:
+    """Return where cgroup2 is mounted: /sys/fs/cgroup, or .../unified on a hybrid host."""
+    for line in mounts.read_text().splitlines():
+        _device, point, kind, *_ = line.split(" ")
+        if kind == "cgroup2":
+            return Path(point.encode().decode("unicode_escape"))
+    return None
+
+
+def cgroup_path(pid: int, proc: Path = Path("/proc")) -> str:
+    """Return the path of a process inside the cgroup2 tree, ``/`` for the root, "" if unknown.
+
+    On a hybrid host (cgroup v1 beside v2) container runtimes may only use the v1 trees; then the
+    longest v1 path is returned, because that is the one that names the container.
+    """
+    try:
+        lines = (proc / str(pid) / "cgroup").read_text(errors="replace")[:65536].splitlines()
+    except OSError:
+        return ""
+    unified = next((line[3:] for line in lines if line.startswith("0::")), "")
+    if container_id(unified):
+        return unified
+    legacy = (line.split(":", 2)[2] for line in lines if line.count(":") >= 2)
+    return next((path for path in legacy if container_id(path)), unified)
+
+
+def container_id(path: str) -> str | None:
+    """Return the 64-digit container id that a cgroup path names, innermost first, else None."""
+    found = None
+    position = 0
+    while match := CONTAINER.search(path, position):
+        found = match[1]
+        position = match.end(1)
+    return found

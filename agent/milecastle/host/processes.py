@@ -1,0 +1,163 @@
+"""Who a pid is: executable, arguments, user, ancestry, container; true for the moment of connect().
+
+A pid is only a number. It is believed when the process behind it began before the connection
+that it is asked about; else the pid was reused and the answer is "gone".
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import psutil
+
+from milecastle.host.cgroups import cgroup_path, container_id
+from milecastle.host.hashes import ExecutableHashes
+from milecastle.model import Ancestor, Process
+
+ARGV_BYTES = 16 << 10
+"""Arguments beyond this many bytes are cut."""
+ARGV_COUNT = 256
+ANCESTORS = 64
+UNSET_LOGINUID = (1 << 32) - 1
+TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """The fields of /proc/PID/stat that matter (proc(5))."""
+
+    comm: str
+    ppid: int
+    start_ticks: int
+    """Clock ticks after boot."""
+
+
+class ProcessTable:
+    """Identify processes; remember those seen, as long as they are provably the same."""
+
+    def __init__(self, hashes: ExecutableHashes, proc: Path = Path("/proc")) -> None:
+        self._hashes = hashes
+        self._proc = proc
+        self._seen: OrderedDict[tuple[int, int], tuple[object, Process]] = OrderedDict()
+        self._boot = psutil.boot_time() if proc == Path("/proc") else 0.0
+        # start times count from boot including suspend; connections are stamped CLOCK_MONOTONIC
+        self._suspended_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
+
+    def identify(self, pid: int, uid: int, opened_ns: int) -> Process | None:
+        """Return the process that had ``pid`` at ``opened_ns`` (CLOCK_MONOTONIC), None if gone.
+
+        ``uid`` is the kernel's: the owner of /proc/PID is root for a process that may not be
+        traced, whoever it belongs to.
+        """
+        stat = self.stat(pid)
+        if stat is None or self._began_after(stat, opened_ns):
+            return None
+        exe, argv = self._exe(pid), self._argv(pid)
+        known = self._seen.get((pid, stat.start_ticks))
+        if known and known[0] == (exe, argv, uid):
+            process = known[1]
+        else:
+            process = self._read(pid, uid, stat, exe, argv)
+            self._seen[pid, stat.start_ticks] = ((exe, argv, uid), process)
+            while len(self._seen) > 8192:
+                self._seen.popitem(last=False)
+        if self.stat(pid) is None:
+            return None  # it ended while it was read: what was read may be half of two processes
+        if process.sha256 is None and (digest := self._hashes.known(pid)):
+            process = replace(process, sha256=digest)
+        return process
+
+    def stat(self, pid: int) -> Stat | None:
+        """Return what /proc/PID/stat says, None where there is no such process."""
+        try:
+            text = (self._proc / str(pid) / "stat").read_bytes().decode(errors="replace")
+            # comm may hold spaces and parentheses: it ends at the last one
+            comm, rest = text[text.index("(") + 1 :].rsplit(")", 1)
+            fields = rest.split()
+            return Stat(comm, int(fields[1]), int(fields[19]))
+        except (OSError, ValueError, IndexError):
+            return None
+
+    def _began_after(self, stat: Stat, opened_ns: int) -> bool:
+        began_ns = stat.start_ticks * TICK_NS - self._suspended_ns
+        return began_ns > opened_ns + TICK_NS  # ticks are coarse: one is the error
+
+    def _read(
+        self, pid: int, uid: int, stat: Stat, exe: str | None, argv: tuple[str, ...]
+    ) -> Process:
+        group = cgroup_path(pid, self._proc)
+        return Process(
+            pid=pid,
+            comm=stat.comm,
+            uid=uid,
+            exe=exe.removesuffix(" (deleted)") if exe else None,
+            argv=argv,
+            cwd=self._link(pid, "cwd"),
+            user=user_name(uid),
+            loginuid=self._loginuid(pid),
+            started=self._boot + stat.start_ticks * TICK_NS / 1e9,
+            ancestry=tuple(self._ancestry(stat)),
+            cgroup=group,
+            container=container_id(group),
+            marks=_marks(exe),
+        )
+
+    def _ancestry(self, stat: Stat) -> list[Ancestor]:
+        chain: list[Ancestor] = []
+        pid = stat.ppid
+        while pid > 0 and len(chain) < ANCESTORS:
+            parent = self.stat(pid)
+            if parent is None:
+                break
+            chain.append(Ancestor(pid, parent.comm, self._exe(pid)))
+            pid = parent.ppid
+        return chain
+
+    def _exe(self, pid: int) -> str | None:
+        return self._link(pid, "exe")
+
+    def _link(self, pid: int, name: str) -> str | None:
+        try:
+            target = (self._proc / str(pid) / name).readlink()
+        except OSError:
+            return None
+        return os.fspath(target).encode(errors="surrogateescape").decode(errors="replace")
+
+    def _argv(self, pid: int) -> tuple[str, ...]:
+        try:
+            with (self._proc / str(pid) / "cmdline").open("rb") as file:
+                raw = file.read(ARGV_BYTES)
+        except OSError:
+            return ()
+        words = raw.rstrip(b"\0").split(b"\0") if raw else []
+        return tuple(word.decode(errors="replace") for word in words[:ARGV_COUNT])
+
+    def _loginuid(self, pid: int) -> int | None:
+        try:
+            value = int((self._proc / str(pid) / "loginuid").read_text())
+        except (OSError, ValueError):
+            return None
+        return None if value == UNSET_LOGINUID else value
+
+
+def _marks(exe: str | None) -> tuple[str, ...]:
+    if exe is None:
+        return ()
+    if exe.startswith("/memfd:"):
+        return ("memfd",)
+    return ("deleted",) if exe.endswith(" (deleted)") else ()
+
+
+@lru_cache(maxsize=1024)
+def user_name(uid: int) -> str | None:
+    """Return the account's name, None where the host knows none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OverflowError):
+        return None

@@ -1,0 +1,110 @@
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from milecastle.host import ExecutableHashes, ProcessTable
+
+
+@pytest.fixture
+def table():
+    return ProcessTable(ExecutableHashes())
+
+
+def now():
+    return time.monotonic_ns()
+
+
+def test_a_process_is_known_with_its_whole_ancestry(table):
+    process = table.identify(os.getpid(), os.getuid(), now())
+    assert process.pid == os.getpid()
+    assert process.exe == os.path.realpath(sys.executable)
+    assert process.argv[0].endswith(("python", "python3", "pytest")) or process.argv
+    assert process.cwd == os.getcwd()
+    assert process.ancestry[0].pid == os.getppid()
+    assert process.ancestry[-1].pid == 1
+
+
+def test_the_start_time_is_right_to_a_second(table):
+    before = time.time()
+    with subprocess.Popen(["sleep", "5"]) as child:
+        process = table.identify(child.pid, os.getuid(), now())
+        child.kill()
+    assert before - 1 <= process.started <= time.time() + 1
+
+
+def test_a_pid_that_began_after_the_connection_is_somebody_else(table):
+    opened = now()
+    time.sleep(0.05)
+    with subprocess.Popen(["sleep", "5"]) as child:
+        assert table.identify(child.pid, os.getuid(), opened) is None
+        assert table.identify(child.pid, os.getuid(), now()) is not None
+        child.kill()
+
+
+def test_a_process_that_is_gone_is_not_invented(table):
+    with subprocess.Popen(["true"]) as child:
+        child.wait()
+    assert table.identify(child.pid, os.getuid(), now()) is None
+
+
+def test_after_exec_the_same_pid_has_its_new_identity(table):
+    script = "read line; exec sleep 5"
+    with subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE) as child:
+        assert table.identify(child.pid, os.getuid(), now()).argv[:2] == ("sh", "-c")
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+        deadline = time.monotonic() + 5
+        while table.stat(child.pid).comm != "sleep" and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert table.identify(child.pid, os.getuid(), now()).argv == ("sleep", "5")
+        child.kill()
+
+
+def test_a_deleted_executable_is_marked_and_still_hashed(table, tmp_path):
+    copy = tmp_path / "sleeper"
+    copy.write_bytes(open("/bin/sleep", "rb").read())
+    copy.chmod(0o755)
+    with subprocess.Popen([str(copy), "5"]) as child:
+        copy.unlink()
+        process = table.identify(child.pid, os.getuid(), now())
+        digest = ExecutableHashes().sha256(child.pid)
+        child.kill()
+    assert process.marks == ("deleted",)
+    assert process.exe == str(copy)
+    assert len(digest) == 64
+
+
+def test_endless_hostile_arguments_are_cut(table):
+    argv = ["sleep", "5"] + ["\x1b[31m" * 100] * 1000
+    with subprocess.Popen(["sh", "-c", "sleep 5 #", *argv]) as child:
+        process = table.identify(child.pid, os.getuid(), now())
+        child.kill()
+    assert sum(map(len, process.argv)) <= 16 << 10
+
+
+def test_a_comm_with_parentheses_and_spaces_is_read_whole(tmp_path):
+    folder = tmp_path / "7"
+    folder.mkdir()
+    fields = ["S", "1"] + ["0"] * 17 + ["4711"] + ["0"] * 20
+    (folder / "stat").write_text("7 (a) b (c) " + " ".join(fields))
+    stat = ProcessTable(ExecutableHashes(), proc=tmp_path).stat(7)
+    assert (stat.comm, stat.ppid, stat.start_ticks) == ("a) b (c", 1, 4711)
+
+
+@pytest.mark.parametrize("text", ["", "7", "7 (", "7 (x) S", "7 (x) S y " + "0 " * 30])
+def test_a_broken_stat_file_is_no_process(tmp_path, text):
+    folder = tmp_path / "7"
+    folder.mkdir()
+    (folder / "stat").write_text(text)
+    assert ProcessTable(ExecutableHashes(), proc=tmp_path).stat(7) is None
+
+
+def test_a_hash_is_computed_once_per_file(table, monkeypatch):
+    hashes = ExecutableHashes()
+    first = hashes.sha256(os.getpid())
+    monkeypatch.setattr("hashlib.file_digest", lambda *_: pytest.fail("read again"))
+    assert hashes.sha256(os.getpid()) == first
+    assert hashes.known(os.getpid()) == first
