@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -21,8 +22,8 @@ def test_a_process_is_known_with_its_whole_ancestry(table):
     process = table.identify(os.getpid(), os.getuid(), now())
     assert process.pid == os.getpid()
     assert process.exe == os.path.realpath(sys.executable)
-    assert process.argv[0].endswith(("python", "python3", "pytest")) or process.argv
-    assert process.cwd == os.getcwd()
+    assert process.argv
+    assert process.cwd == str(Path.cwd())
     assert process.ancestry[0].pid == os.getppid()
     assert process.ancestry[-1].pid == 1
 
@@ -57,15 +58,16 @@ def test_after_exec_the_same_pid_has_its_new_identity(table):
         child.stdin.write(b"\n")
         child.stdin.flush()
         deadline = time.monotonic() + 5
-        while table.stat(child.pid).comm != "sleep" and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert table.identify(child.pid, os.getuid(), now()).argv == ("sleep", "5")
+        argv = ()
+        while argv != ("sleep", "5") and time.monotonic() < deadline:
+            argv = table.identify(child.pid, os.getuid(), now()).argv
         child.kill()
+        assert argv == ("sleep", "5")
 
 
 def test_a_deleted_executable_is_marked_and_still_hashed(table, tmp_path):
     copy = tmp_path / "sleeper"
-    copy.write_bytes(open("/bin/sleep", "rb").read())
+    copy.write_bytes(Path("/bin/sleep").read_bytes())
     copy.chmod(0o755)
     with subprocess.Popen([str(copy), "5"]) as child:
         copy.unlink()
