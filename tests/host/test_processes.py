@@ -18,6 +18,16 @@ def now():
     return time.monotonic_ns()
 
 
+def argv_of(table, child, program):
+    """Wait until exec() is through: a process has no arguments while it is replaced."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        process = table.identify(child.pid, os.getuid(), now())
+        if process and process.argv[:1] == (program,):
+            return process.argv
+    pytest.fail(f"{program} was never seen")
+
+
 def test_a_process_is_known_with_its_whole_ancestry(table):
     process = table.identify(os.getpid(), os.getuid(), now())
     assert process.pid == os.getpid()
@@ -54,15 +64,11 @@ def test_a_process_that_is_gone_is_not_invented(table):
 def test_after_exec_the_same_pid_has_its_new_identity(table):
     script = "read line; exec sleep 5"
     with subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE) as child:
-        assert table.identify(child.pid, os.getuid(), now()).argv[:2] == ("sh", "-c")
+        assert argv_of(table, child, "sh")[:2] == ("sh", "-c")
         child.stdin.write(b"\n")
         child.stdin.flush()
-        deadline = time.monotonic() + 5
-        argv = ()
-        while argv != ("sleep", "5") and time.monotonic() < deadline:
-            argv = table.identify(child.pid, os.getuid(), now()).argv
+        assert argv_of(table, child, "sleep") == ("sleep", "5")
         child.kill()
-        assert argv == ("sleep", "5")
 
 
 def test_a_deleted_executable_is_marked_and_still_hashed(table, tmp_path):
