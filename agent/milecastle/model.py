@@ -202,6 +202,8 @@ class ToolDefinition:
     parameters: str = ""
     """The JSON schema, as JSON text."""
     place: str = ""
+    leaves: tuple[Leaf, ...] = ()
+    """Every string of the definition that a model may read, with its own place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +261,11 @@ class Exchange:
     stream: bool = False
     error: str | None = None
     """The provider's own error type, where it answered with one."""
+    unclaimed: tuple[Leaf, ...] = ()
+    """Strings of the request that no message, instruction or tool definition holds: metadata,
+    names, fields that the format does not know. They are inspected like user text."""
+    unclaimed_output: tuple[Leaf, ...] = ()
+    """The same of the answer, prose only."""
 
 
 # --- what is wrong with it ---------------------------------------------------------------------
