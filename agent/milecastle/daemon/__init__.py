@@ -1,0 +1,1 @@
+"""The root daemon: supervise, attribute, store, answer. It parses nothing that the network sent."""

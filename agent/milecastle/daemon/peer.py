@@ -1,0 +1,111 @@
+"""One connected unix socket that speaks `wire`: frames in, frames out, everything bounded.
+
+A peer that breaks a rule, or that does not read what it is sent, is disconnected. That is all that
+can happen to the daemon through a socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import AsyncIterator, Sequence
+
+from milecastle import wire
+from milecastle.host import peer_credentials
+
+log = logging.getLogger(__name__)
+
+READ = 1 << 16
+BACKLOG = 32 << 20
+"""Bytes that may wait for a peer that reads slowly."""
+
+
+class Peer:
+    """A connection to a worker or a client, with the kernel's word on who that is."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.credentials = peer_credentials(sock)
+        self._sock = sock
+        self._waiting: asyncio.Queue[tuple[bytes, tuple[int, ...]] | None] = asyncio.Queue()
+        self._waiting_bytes = 0
+        self._writer = asyncio.create_task(self._write())
+
+    async def frames(self) -> AsyncIterator[wire.Frame]:
+        """Yield what the peer sends until it leaves; WireError where it breaks the framing."""
+        loop = asyncio.get_running_loop()
+        decoder = wire.Decoder()
+        while True:
+            try:
+                data = await loop.sock_recv(self._sock, READ)
+            except OSError:
+                return
+            if not data:
+                return
+            for frame in decoder.feed(data):
+                yield frame
+
+    def send(self, frame: wire.Frame, descriptors: Sequence[int] = ()) -> None:
+        """Queue a frame. The descriptors must stay open until the peer is closed."""
+        data = wire.encode(frame)
+        if self._waiting_bytes + len(data) > BACKLOG:
+            log.warning("pid %d does not read its socket; disconnected", self.credentials.pid)
+            self.close()
+            return
+        self._waiting_bytes += len(data)
+        self._waiting.put_nowait((data, tuple(descriptors)))
+
+    def answer(self, request: wire.Frame, result: dict[str, object] | list[object]) -> None:
+        """Answer a request."""
+        self.send(wire.Frame(request.id, "ok", {"result": result}))
+
+    def refuse(self, request: wire.Frame, code: str, message: str) -> None:
+        """Answer a request that can't be granted."""
+        self.send(wire.Frame(request.id, "error", {"code": code, "message": message}))
+
+    async def drained(self) -> None:
+        """Wait until everything queued is written, or the peer is gone."""
+        if not self._writer.done():
+            self._waiting.put_nowait(None)
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._writer
+
+    def close(self) -> None:
+        """Disconnect at once."""
+        self._writer.cancel()
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+        self._sock.close()
+
+    async def _write(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while (item := await self._waiting.get()) is not None:
+                data, descriptors = item
+                if descriptors:  # they travel with the first bytes
+                    sent = socket.send_fds(self._sock, [data[: wire.HEADER]], list(descriptors))
+                    data = data[sent:]
+                await loop.sock_sendall(self._sock, data)
+                self._waiting_bytes -= len(item[0])
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)  # the reader sees the end, and closes
+
+
+async def listen(path_socket: socket.socket) -> AsyncIterator[Peer]:
+    """Yield a Peer for each connection to a listening unix socket."""
+    loop = asyncio.get_running_loop()
+    path_socket.setblocking(False)
+    while True:
+        try:
+            sock, _address = await loop.sock_accept(path_socket)
+        except OSError as error:  # out of descriptors: wait, do not spin
+            log.warning("cannot accept a connection: %s", error.strerror)
+            await asyncio.sleep(0.2)
+            continue
+        try:
+            yield Peer(sock)
+        except OSError:
+            sock.close()  # it left before it could be asked who it is
