@@ -63,7 +63,7 @@ WORKER: Mapping[str, Row] = {
     "hello": Row("worker", "new", 1 << 10, {"version": int}, replies=True),
     "heartbeat": Row("worker", "serving", 1 << 10, {"open": int}),
     "attribute": Row(
-        "worker", "serving", 1 << 10, {"family": int, "port": int, "netns": int}, replies=True
+        "worker", "serving", 1 << 10, {"address": str, "port": int, "netns": int}, replies=True
     ),
     "names": Row("worker", "serving", 1 << 16, {"answers": list}),
     "record": Row("worker", "serving", 4 << 20, {"record": dict}),

@@ -50,7 +50,7 @@ def _open(number: int, family: socket.AddressFamily, address: str) -> Listener:
 
 
 def open_unix(path: Path, mode: int, gid: int) -> socket.socket:
-    """Listen on a unix socket that only the given mode and group can reach from the first moment."""
+    """Listen on a unix socket that is never reachable with any other mode or group."""
     path.unlink(missing_ok=True)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     previous = os.umask(0o777)

@@ -137,7 +137,7 @@ def closed_folders(needed: Iterable[Path]) -> dict[Path, list[Path]]:
 
 
 def mount(source: str, target: str, kind: str | None, flags: int, data: str = "") -> None:
-    """Attach a file system, or raise OSError that says where (see mount(2))."""
+    """Attach a file system; OSError says where it failed."""
     encoded = kind.encode() if kind else None
     arguments = (source.encode(), os.fsencode(target), encoded, ctypes.c_ulong(flags))
     if libc.mount(*arguments, data.encode() or None):
