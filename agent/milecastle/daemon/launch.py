@@ -70,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
         "--no-network", action="store_true", help="enter an empty network namespace"
     )
     parser.add_argument("--need", type=Path, action="append", default=[], help="must stay readable")
+    parser.add_argument("--write", type=Path, action="append", default=[], help="stays writable")
     parser.add_argument("--files", type=int, default=65536, help="RLIMIT_NOFILE")
     parser.add_argument("command", nargs="+")
     return parser
@@ -86,7 +87,7 @@ def confine(options: argparse.Namespace) -> None:
     if options.user is not None:
         account = pwd.getpwnam(options.user)
         os.unshare(os.CLONE_NEWNS | os.CLONE_NEWIPC | (os.CLONE_NEWNET * options.no_network))
-        hide_files(options.need)
+        hide_files(options.need, options.write)
         groups = [group.gr_gid for group in grp.getgrall() if options.user in group.gr_mem]
         drop_capability_bounds()
         os.setgroups([account.pw_gid, *groups])
@@ -99,7 +100,7 @@ def confine(options: argparse.Namespace) -> None:
         raise ProcessLookupError(0, "the daemon that wanted it is gone")
 
 
-def hide_files(needed: Iterable[Path]) -> None:
+def hide_files(needed: Sequence[Path], writable: Sequence[Path]) -> None:
     """Make the file system private, read-only and without set-uid; cover closed folders.
 
     An interpreter or a checkout under a folder that only root may enter (/root, mode 0700) would
@@ -107,19 +108,18 @@ def hide_files(needed: Iterable[Path]) -> None:
     but what is needed: the user can read that, and nothing else that was there.
     """
     mount("none", "/", None, MS_REC | MS_PRIVATE)
-    for closed, inside in closed_folders(needed).items():
+    for closed, inside in closed_folders([*needed, *writable]).items():
         sources = [(path, os.open(path, os.O_PATH)) for path in inside]
         mount("tmpfs", str(closed), "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=64k")
         for path, source in sources:
             path.mkdir(parents=True)
             mount(f"/proc/self/fd/{source}", str(path), None, MS_BIND | MS_REC)
             os.close(source)
-    attributes = MountAttr(attr_set=MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID)
-    size = ctypes.c_size_t(ctypes.sizeof(attributes))
-    if libc.syscall(
-        SYS_MOUNT_SETATTR, AT_FDCWD, b"/", AT_RECURSIVE, ctypes.byref(attributes), size
-    ):
-        raise_errno("make the file system read-only")
+    for path in writable:
+        mount(str(path), str(path), None, MS_BIND)
+    change_mount(Path("/"), MountAttr(attr_set=MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID))
+    for path in writable:
+        change_mount(path, MountAttr(attr_clr=MOUNT_ATTR_RDONLY))
     mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=64m")  # noqa: S108
 
 
@@ -142,6 +142,14 @@ def mount(source: str, target: str, kind: str | None, flags: int, data: str = ""
     arguments = (source.encode(), os.fsencode(target), encoded, ctypes.c_ulong(flags))
     if libc.mount(*arguments, data.encode() or None):
         raise_errno(f"mount on {target}")
+
+
+def change_mount(path: Path, attributes: MountAttr) -> None:
+    """Change the attributes of a mount and all below it (mount_setattr(2))."""
+    size = ctypes.c_size_t(ctypes.sizeof(attributes))
+    reference = ctypes.byref(attributes)
+    if libc.syscall(SYS_MOUNT_SETATTR, AT_FDCWD, os.fsencode(path), AT_RECURSIVE, reference, size):
+        raise_errno(f"change the mount of {path}")
 
 
 def drop_capability_bounds() -> None:

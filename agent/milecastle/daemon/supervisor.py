@@ -35,6 +35,8 @@ class Spec:
     no_network: bool = False
     descriptors: tuple[int, ...] = ()
     """Inherited under the same numbers."""
+    write: tuple[Path, ...] = ()
+    """Folders that stay writable; everything else is read-only."""
 
 
 class Child:
@@ -107,6 +109,7 @@ def confined(spec: Spec) -> list[str]:
     launch = [sys.executable, "-I", str(shipped.PACKAGE / "daemon" / "launch.py")]
     launch += ["--parent", str(os.getpid()), "--user", spec.user]
     launch += [word for path in sorted(needed) for word in ("--need", str(path))]
+    launch += [word for path in spec.write for word in ("--write", str(path))]
     if spec.cgroup is not None:
         launch += ["--cgroup", str(spec.cgroup)]
     if spec.no_network:

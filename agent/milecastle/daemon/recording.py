@@ -1,0 +1,90 @@
+"""Exchanges as they are told by workers: joined with their attribution, stored, shown to listeners.
+
+The worker says what was said; who said it is known here, by the connection's cookie. A worker that
+lies can invent an exchange, but not the process behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from milecastle.daemon.attribution import Attributor
+from milecastle.model import Attribution, Grade, ParseError, Standing
+from milecastle.store import Store
+
+log = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 0.25
+"""How long a record may wait for its commit."""
+
+type Event = dict[str, Any]
+
+
+class Recorder:
+    """Store records; tell those who follow."""
+
+    def __init__(
+        self,
+        store: Store,
+        attributor: Attributor,
+        standing: Callable[[str | None], Standing],
+        now: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._attributor = attributor
+        self._standing = standing
+        self._now = now
+        self._followers: dict[object, Callable[[Event], None]] = {}
+        self._flush: asyncio.TimerHandle | None = None
+        self.recorded = 0
+        self.refused = 0
+
+    def record(self, record: Event) -> None:
+        """Take one exchange from a worker. What is malformed is counted and dropped."""
+        cookie = record.get("cookie")
+        known = self._attributor.recall(cookie) if isinstance(cookie, int) else None
+        service = record.get("service")
+        standing = self._standing(service if isinstance(service, str) else None)
+        record["attribution"] = attribution_record(known, standing)
+        try:
+            stored = self._store.add(record, self._now())
+        except ParseError as error:
+            self.refused += 1
+            log.warning("a worker sent a record that was refused: %s", error)
+            return
+        self.recorded += 1
+        for follower in list(self._followers.values()):
+            follower(stored)
+        if self._flush is None:
+            loop = asyncio.get_running_loop()
+            self._flush = loop.call_later(FLUSH_SECONDS, self.flush)
+
+    def flush(self) -> None:
+        """Commit what was recorded."""
+        if self._flush is not None:
+            self._flush.cancel()
+            self._flush = None
+        self._store.flush()
+
+    def follow(self, key: object, follower: Callable[[Event], None]) -> None:
+        """Call the follower with each event from now on."""
+        self._followers[key] = follower
+
+    def unfollow(self, key: object) -> None:
+        """Forget a follower, whether there was one or not."""
+        self._followers.pop(key, None)
+
+
+def attribution_record(known: Attribution | None, standing: Standing) -> Event:
+    """Return an attribution as the store keeps it and workers are told it."""
+    if known is None:
+        why = "the connection is not remembered any more"
+        return {"grade": Grade.UNKNOWN.value, "why": why, "standing": standing.value}
+    record = asdict(known)
+    record["grade"] = known.grade.value
+    record["standing"] = standing.value
+    return record

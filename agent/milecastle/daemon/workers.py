@@ -1,0 +1,213 @@
+"""Sessions of workers on `worker.sock`: unprivileged, perhaps taken over, told what they need.
+
+A session begins with ``hello``, which hands the worker its configuration and the listening
+sockets. From then on the table in `wire.WORKER` says all that it may ask for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from milecastle import wire
+from milecastle.daemon.attribution import Attributor
+from milecastle.daemon.checkpoint import Listener
+from milecastle.daemon.names import Names
+from milecastle.daemon.peer import Peer
+from milecastle.daemon.recording import Recorder, attribution_record
+from milecastle.kernel import Kernel
+from milecastle.model import Standing
+
+log = logging.getLogger(__name__)
+
+HUNG_SECONDS = 3.0
+"""A serving worker that gives no sign of life for so long is ended."""
+HELLO_SECONDS = 15.0
+"""A worker that connects must say hello within this time."""
+ANSWERS = 512
+"""Most answers in one `names` frame that are looked at."""
+
+
+class Credible(Protocol):
+    """Says whether a peer is one of our workers."""
+
+    def __call__(self, peer: Peer) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all worker sessions work on."""
+
+    kernel: Kernel
+    attributor: Attributor
+    names: Names
+    recorder: Recorder
+    listeners: Sequence[Listener]
+    standing: Callable[[str | None], Standing]
+    configuration: Callable[[], Mapping[str, Any]]
+    """The answer to ``hello``, without the listeners."""
+    serving: Callable[[], None]
+    """Called when a session begins to serve, and when one ends."""
+
+
+class WorkerSession:
+    """One connected worker."""
+
+    def __init__(self, peer: Peer, shared: Shared) -> None:
+        self._peer = peer
+        self._shared = shared
+        self._phase: wire.Phase = "new"
+        self.began = time.monotonic()
+        self.heard = self.began
+        """time.monotonic() of the last heartbeat."""
+        self.open = 0
+        """Connections that the worker says it has open."""
+        self._requests: Mapping[str, Callable[[wire.Frame], None]] = {
+            "hello": self._hello,
+            "heartbeat": self._heartbeat,
+            "attribute": self._attribute,
+            "names": self._names,
+            "record": self._record,
+        }
+
+    @property
+    def pid(self) -> int:
+        return self._peer.credentials.pid
+
+    @property
+    def serving(self) -> bool:
+        return self._phase == "serving"
+
+    async def serve(self) -> None:
+        """Answer until the worker leaves or breaks a rule."""
+        try:
+            async for frame in self._peer.frames():
+                wire.check(frame, wire.WORKER, "worker", self._phase)
+                self._requests[frame.kind](frame)
+        except wire.WireError as error:
+            log.warning("worker %d broke the protocol and is disconnected: %s", self.pid, error)
+        finally:
+            self._phase = "new"
+            self._peer.close()
+            self._shared.serving()
+
+    def send(self, kind: str, body: wire.Body) -> None:
+        """Send a notification, if the worker is past its hello."""
+        if self.serving:
+            self._peer.send(wire.Frame(0, kind, body))
+
+    def overdue(self, now: float) -> bool:
+        """Whether the worker has been silent for too long (``now`` is time.monotonic())."""
+        limit = HUNG_SECONDS if self.serving else HELLO_SECONDS
+        return now - self.heard > limit
+
+    def disconnect(self) -> None:
+        """End the session from our side."""
+        self._peer.close()
+
+    def _hello(self, frame: wire.Frame) -> None:
+        if frame.body["version"] != wire.VERSION:
+            self._peer.refuse(frame, "version", f"this daemon speaks version {wire.VERSION}")
+            return
+        listeners = self._shared.listeners
+        result = {
+            **self._shared.configuration(),
+            "listeners": [
+                {"family": one.family, "port": one.port, "netns": one.netns} for one in listeners
+            ],
+        }
+        self._peer.send(
+            wire.Frame(frame.id, "ok", {"result": result}),
+            [one.socket.fileno() for one in listeners],
+        )
+        self._phase = "serving"
+        self.heard = time.monotonic()
+        log.info("worker %d serves after %.1f s", self.pid, self.heard - self.began)
+
+    def _heartbeat(self, frame: wire.Frame) -> None:
+        first = self.heard == self.began
+        self.heard = time.monotonic()
+        self.open = frame.body["open"]
+        self._shared.kernel.beat(time.monotonic_ns())
+        if first or self.open == 0:
+            self._shared.serving()
+
+    def _attribute(self, frame: wire.Frame) -> None:
+        body = frame.body
+        flow = self._shared.kernel.flow(body["address"], body["port"], body["netns"])
+        if flow is None:
+            self._peer.refuse(frame, "unknown", "no redirected connection has this source")
+            return
+        attribution = self._shared.attributor.attribute(flow)
+        record = attribution_record(attribution, self._shared.standing(attribution.service))
+        self._peer.answer(frame, record)
+
+    def _names(self, frame: wire.Frame) -> None:
+        for answer in frame.body["answers"][:ANSWERS]:
+            match answer:
+                case [str(name), list(addresses), int() | float() as ttl] if all(
+                    isinstance(address, str) for address in addresses
+                ):
+                    self._shared.names.learn((name, addresses, float(ttl)))
+                case _:
+                    raise wire.WireError("an answer is [name, [address, ...], seconds]")
+
+    def _record(self, frame: wire.Frame) -> None:
+        self._shared.recorder.record(frame.body["record"])
+
+
+class Workers:
+    """All worker sessions: take new ones, watch over those that are there."""
+
+    def __init__(self, shared: Shared, credible: Credible) -> None:
+        self._shared = shared
+        self._credible = credible
+        self.sessions: set[WorkerSession] = set()
+
+    async def take(self, peer: Peer) -> None:
+        """Serve one connection to `worker.sock`."""
+        if not self._credible(peer):
+            log.warning(
+                "pid %d of uid %d is no worker of this daemon; disconnected",
+                peer.credentials.pid,
+                peer.credentials.uid,
+            )
+            peer.close()
+            return
+        session = WorkerSession(peer, self._shared)
+        self.sessions.add(session)
+        try:
+            await session.serve()
+        finally:
+            self.sessions.discard(session)
+
+    async def watch(self, end: Callable[[int], None]) -> None:
+        """End workers that hang; ``end`` kills a pid that is one of ours."""
+        while True:
+            await asyncio.sleep(HUNG_SECONDS / 6)
+            now = time.monotonic()
+            for session in list(self.sessions):
+                if session.overdue(now):
+                    log.warning("worker %d gives no sign of life; ended", session.pid)
+                    session.disconnect()
+                    end(session.pid)
+
+    def tell(self, kind: str, body: wire.Body) -> None:
+        """Send a notification to every serving worker."""
+        for session in list(self.sessions):
+            session.send(kind, body)
+
+    def tell_one(self, kind: str, body: wire.Body) -> None:
+        """Send a notification to one serving worker, whichever."""
+        for session in self.sessions:
+            if session.serving:
+                session.send(kind, body)
+                return
+
+    @property
+    def serving(self) -> list[WorkerSession]:
+        return [session for session in self.sessions if session.serving]
