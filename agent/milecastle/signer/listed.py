@@ -1,0 +1,26 @@
+"""The catalogue as the signer and the CA need it: the shipped files and the operator's own.
+
+The only module of this room that knows where catalogue files lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from milecastle import shipped
+from milecastle.catalogue import Catalogue, load
+from milecastle.model import Problem
+
+
+def catalogue(further: Sequence[Path]) -> tuple[Catalogue, list[Problem]]:
+    """Load all files. An unreadable one is a problem among the others, not an error."""
+    texts: list[tuple[str, str]] = []
+    unread: list[Problem] = []
+    for file in [*sorted(shipped.path("config", "catalogue").glob("*.yaml")), *further]:
+        try:
+            texts.append((str(file), file.read_text("utf-8")))
+        except (OSError, ValueError) as error:
+            unread.append(Problem(str(file), 0, f"cannot be read: {error}"))
+    loaded, problems = load(texts)
+    return loaded, [*unread, *problems]
