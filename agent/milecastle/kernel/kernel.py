@@ -1,0 +1,209 @@
+"""The kernel's side of milecastle, as the daemon sees it: what to do, who connects, what was lost.
+
+Every method is one or a few map operations (a microsecond each); only open() takes time, about a
+second. No parsing of anything that came from the network happens here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ipaddress
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from milecastle.kernel import libbpf
+from milecastle.kernel.flows import Flow, Packet
+from milecastle.kernel.launch import KernelUnavailable, Loaded, load
+from milecastle.kernel.layout import (
+    ADDRESSES,
+    MAPS,
+    SERVICES,
+    Address,
+    Checkpoint,
+    Counter,
+    Flag,
+    FlowRecord,
+    PacketRecord,
+    Place,
+    Source,
+    packed,
+    unpacked,
+)
+
+MOST_EVENTS = 512
+"""Most events that one call of events() yields: the event loop has other work."""
+MINIMUM_TTL_S = 60
+MAXIMUM_TTL_S = 86_400
+LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+
+
+class Kernel:
+    """Attached hooks. close(), or the end of this process however it comes, removes them."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._loaded = loaded
+        self._maps = loaded.maps
+        check_sizes(loaded.maps)
+        self._pending: list[Flow | Packet] = []
+        self._rings = libbpf.Rings(
+            {name: loaded.maps[name] for name in ("flow_ring", "packet_ring")}, self._take
+        )
+
+    @classmethod
+    def open(cls, cgroup: Path, *, python: str = "/usr/bin/python3") -> Kernel:
+        """Attach to a cgroup2 directory and all below it, or raise KernelUnavailable."""
+        try:
+            libbpf.library()
+        except OSError as error:
+            hint = "apt-get install libbpf1 (libbpf0 on Ubuntu 22.04)"
+            raise KernelUnavailable(str(error.strerror), hint) from None
+        loaded = load(cgroup, python)
+        try:
+            return cls(loaded)
+        except OSError as error:
+            loaded.close()
+            raise KernelUnavailable(f"the BPF maps cannot be used: {error.strerror}") from None
+
+    def close(self) -> None:
+        self._rings.close()
+        self._loaded.close()
+
+    # --- what is to be done ---------------------------------------------------------------
+
+    def set_checkpoint(self, port4: int, port6: int) -> None:
+        """Say where the worker listens on 127.0.0.1 and ::1; 0 is nowhere.
+
+        Give 0 for a family that this host has no route for: a client that is redirected believes
+        the address reachable and will not try the other family.
+        """
+        value = Checkpoint(checked_port(port4), checked_port(port6))
+        libbpf.update(self._maps["checkpoints"], bytes(4), bytes(value))
+
+    def vouch(self, listener: int) -> None:
+        """Mark a listening socket (its descriptor) as ours: only such are redirected to.
+
+        In every namespace a process may take the checkpoint's port; the mark is what it cannot get.
+        """
+        key = struct.pack("=i", listener)
+        libbpf.update(self._maps["vouched"], key, struct.pack("=I", 1))
+
+    def exempt(self, cgroup_id: int) -> None:
+        """Leave alone what threads in this cgroup connect; its directory's inode is its id."""
+        libbpf.update(self._maps["exempt"], struct.pack("=Q", cgroup_id), struct.pack("=I", 1))
+
+    def beat(self, now_ns: int | None = None) -> None:
+        """Record a sign of life of a worker, CLOCK_MONOTONIC; it lasts one second. 0 ends it."""
+        moment = time.monotonic_ns() if now_ns is None else now_ns
+        libbpf.update(self._maps["heartbeats"], bytes(4), struct.pack("=Q", moment))
+
+    def set_service(self, number: int, redirect: bool, closed: bool, refuse: bool) -> None:
+        """Say what is to be done with connections to a service (1 .. SERVICES - 1)."""
+        key = struct.pack("=I", checked_service(number))
+        flags = Flag.REDIRECT * redirect | Flag.CLOSED * closed | Flag.REFUSE * refuse
+        libbpf.update(self._maps["services"], key, struct.pack("=I", flags))
+
+    # --- which addresses are whose ----------------------------------------------------------
+
+    def learn(self, address: str, number: int, ttl_s: float) -> None:
+        """Note that an address belongs to a service for ``ttl_s`` (60 s to a day).
+
+        ValueError for what can be no service: loopback, multicast, unspecified.
+        """
+        expires = time.monotonic_ns() + int(clamped(ttl_s) * 1e9)
+        value = Place(expires, checked_service(number), 0)
+        libbpf.update(self._maps["addresses"], reachable(address), bytes(value))
+
+    def forget(self, address: str) -> None:
+        libbpf.delete(self._maps["addresses"], packed(address))
+
+    def addresses(self) -> dict[str, int]:
+        """Return the addresses that are known now, with their services' numbers."""
+        now = time.monotonic_ns()
+        found = {}
+        fd = self._maps["addresses"]
+        for key in libbpf.keys(fd, ctypes.sizeof(Address), ADDRESSES):
+            raw = libbpf.lookup(fd, key, ctypes.sizeof(Place))
+            if raw is not None and (place := Place.from_buffer_copy(raw)).expires_ns >= now:
+                found[unpacked(key)] = int(place.service)
+        return found
+
+    # --- what happened ------------------------------------------------------------------------
+
+    def flow(self, netns: int, family: int, port: int, address: str = "") -> Flow | None:
+        """Return the redirected connection that the checkpoint sees as its peer, or None.
+
+        ``address`` is the peer's, where the application bound one; else loopback.
+        """
+        peer = packed(address or LOOPBACK[socket.AddressFamily(family)])
+        source = Source(Address.from_buffer_copy(peer), netns, port, 0)
+        cookie = libbpf.lookup(self._maps["ports"], bytes(source), 8)
+        return None if cookie is None else self._flow(cookie)
+
+    def fileno(self) -> int:
+        """Return the epoll descriptor that is readable while events() has something."""
+        return self._rings.fileno()
+
+    def events(self) -> Iterator[Flow | Packet]:
+        """Yield what was reported since, at most MOST_EVENTS; records that make no sense are left out."""
+        self._rings.consume()
+        events, self._pending = self._pending, []
+        yield from events
+
+    def counters(self) -> dict[str, int]:
+        """Return every counter's sum over all CPUs, by its name in lower case."""
+        fd, size = self._maps["counters"], libbpf.per_cpu_size(8)
+        sums = {}
+        for counter in Counter:
+            raw = libbpf.lookup(fd, struct.pack("=I", counter), size) or b""
+            sums[counter.name.lower()] = sum(struct.unpack(f"={len(raw) // 8}Q", raw))
+        return sums
+
+    def _flow(self, cookie: bytes) -> Flow | None:
+        raw = libbpf.lookup(self._maps["flows"], cookie, ctypes.sizeof(FlowRecord))
+        return None if raw is None else Flow.from_record(FlowRecord.from_buffer_copy(raw))
+
+    def _take(self, ring: str, record: bytes) -> bool:
+        if ring == "flow_ring":
+            self._pending.append(Flow.from_record(FlowRecord.from_buffer_copy(record)))
+        else:
+            self._pending.append(Packet.from_record(PacketRecord.from_buffer_copy(record)))
+        return len(self._pending) < MOST_EVENTS
+
+
+def check_sizes(maps: dict[str, int]) -> None:
+    """Raise KernelUnavailable unless the maps are those that this code was written for."""
+    for name, sizes in MAPS.items():
+        if name not in maps:
+            raise KernelUnavailable(f"the BPF programs have no map {name}")
+        info = libbpf.map_info(maps[name])
+        if (info.key_size, info.value_size) != sizes:
+            raise KernelUnavailable(f"the BPF map {name} is of another version of milecastle")
+
+
+def reachable(address: str) -> bytes:
+    """Return an address's 16 bytes; ValueError where no service can be there."""
+    parsed = ipaddress.ip_address(address)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        parsed = parsed.ipv4_mapped or parsed
+    if parsed.is_loopback or parsed.is_multicast or parsed.is_unspecified:
+        raise ValueError(f"{address} cannot be the address of a service")
+    return packed(str(parsed))
+
+
+def clamped(ttl_s: float) -> float:
+    return min(max(ttl_s, MINIMUM_TTL_S), MAXIMUM_TTL_S)
+
+
+def checked_service(number: int) -> int:
+    if not 0 < number < SERVICES:
+        raise ValueError(f"service numbers are 1 to {SERVICES - 1}, not {number}")
+    return number
+
+
+def checked_port(port: int) -> int:
+    if not 0 <= port < 1 << 16:
+        raise ValueError(f"{port} is not a port")
+    return port

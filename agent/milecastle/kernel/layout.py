@@ -1,0 +1,164 @@
+"""bpf/milecastle.h in Python: structs, numbers and names as the kernel's side has them.
+
+Nothing here is decided; tests/kernel/test_layout.py compares every size, offset and number with
+what the C compiler makes of the header.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ipaddress
+from enum import IntEnum, IntFlag
+
+U8 = ctypes.c_uint8
+U16 = ctypes.c_uint16
+U32 = ctypes.c_uint32
+U64 = ctypes.c_uint64
+
+HEARTBEAT_NS = 1_000_000_000
+SERVICES = 4096
+ADDRESSES = 65536
+FLOWS = 65536
+EXEMPTIONS = 64
+PACKET_BYTES = 4096
+
+
+class Flag(IntFlag):
+    """enum flag: what is to be done with connections to a service."""
+
+    REDIRECT = 1
+    CLOSED = 2
+    REFUSE = 4
+
+
+class Outcome(IntEnum):
+    """enum outcome: where a connection went."""
+
+    DIRECT = 1
+    REDIRECTED = 2
+    REFUSED = 3
+
+
+class Reason(IntEnum):
+    """enum reason: why it went there. 0 stands for "nothing stood in the way"."""
+
+    NONE = 0
+    POLICY = 1
+    BOUND_DEVICE = 2
+    HEARTBEAT = 3
+    NO_LISTENER = 4
+    QUIC = 5
+
+
+class Counter(IntEnum):
+    """enum counter: indices of the per-CPU array ``counters``."""
+
+    REDIRECTED = 0
+    DIRECT = 1
+    REFUSED = 2
+    QUIC_REFUSED = 3
+    BOUND_DEVICE = 4
+    HEARTBEAT = 5
+    NO_LISTENER = 6
+    EXEMPT = 7
+    EXPIRED = 8
+    FLOW_LOST = 9
+    FLOW_UNREPORTED = 10
+    PORT_LOST = 11
+    PEER_ANSWERED = 12
+    DNS_SEEN = 13
+    DNS_UNASKED = 14
+    DNS_REPORTED = 15
+    DNS_UNREPORTED = 16
+    DNS_UNREADABLE = 17
+
+
+class PacketKind(IntEnum):
+    """enum packet_kind: what the bytes of a packet record are."""
+
+    DNS = 1
+
+
+class Address(ctypes.Structure):
+    """struct address: 16 bytes in network order, IPv4 as ::ffff:a.b.c.d."""
+
+    _fields_ = (("bytes", U8 * 16),)
+
+
+class Place(ctypes.Structure):
+    _fields_ = (("expires_ns", U64), ("service", U32), ("unused", U32))
+
+
+class Checkpoint(ctypes.Structure):
+    _fields_ = (("port4", U32), ("port6", U32))
+
+
+class Source(ctypes.Structure):
+    _fields_ = (("address", Address), ("netns", U64), ("port", U32), ("unused", U32))
+
+
+class FlowRecord(ctypes.Structure):
+    """struct flow."""
+
+    _fields_ = (
+        ("cookie", U64),
+        ("netns", U64),
+        ("cgroup", U64),
+        ("opened_ns", U64),
+        ("destination", Address),
+        ("pid", U32),
+        ("tid", U32),
+        ("uid", U32),
+        ("gid", U32),
+        ("port", U16),
+        ("service", U16),
+        ("outcome", U8),
+        ("reason", U8),
+        ("protocol", U8),
+        ("unused", U8),
+        ("comm", ctypes.c_char * 16),
+    )
+
+
+class PacketRecord(ctypes.Structure):
+    """struct packet."""
+
+    _fields_ = (
+        ("cookie", U64),
+        ("seen_ns", U64),
+        ("kind", U32),
+        ("total", U32),
+        ("length", U32),
+        ("unused", U32),
+        ("data", U8 * PACKET_BYTES),
+    )
+
+
+MAPS: dict[str, tuple[int, int]] = {
+    "services": (4, 4),
+    "checkpoints": (4, ctypes.sizeof(Checkpoint)),
+    "heartbeats": (4, 8),
+    "exempt": (8, 4),
+    "vouched": (4, 4),
+    "addresses": (ctypes.sizeof(Address), ctypes.sizeof(Place)),
+    "flows": (8, ctypes.sizeof(FlowRecord)),
+    "ports": (ctypes.sizeof(Source), 8),
+    "counters": (4, 8),
+    "flow_ring": (0, 0),
+    "packet_ring": (0, 0),
+}
+"""The maps that the daemon works on: sizes of key and value in bytes."""
+
+
+def packed(address: str) -> bytes:
+    """Return an address's 16 bytes, IPv4 in its mapped form. ValueError where it is none."""
+    parsed = ipaddress.ip_address(address)
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return b"\0" * 10 + b"\xff\xff" + parsed.packed
+    return parsed.packed
+
+
+def unpacked(raw: bytes) -> str:
+    """Return 16 bytes as text; a mapped address as plain IPv4."""
+    parsed = ipaddress.IPv6Address(raw)
+    return str(parsed.ipv4_mapped or parsed)

@@ -1,0 +1,183 @@
+"""Compile, load and attach milecastle's BPF programs, send their descriptors, exit.
+
+A program of its own for the system's Python (3.10 or newer), where the distribution's bcc is; it
+imports nothing of milecastle. Whoever started it keeps the links: they are not pinned, so that
+every hook is gone when that process is. Nothing stays here, least of all the compiler.
+
+    /usr/bin/python3 -I loader.py --socket FD --cgroup DIRECTORY --bpf DIRECTORY
+
+FD is a SOCK_SEQPACKET unix socket. One message is sent on it: JSON and, where all went well, the
+descriptors (SCM_RIGHTS) that its ``descriptors`` name in order: ``{"descriptors": ["map flows",
+"program connect4", "link connect4", ...]}``. Otherwise ``{"problem": ..., "hint": ...}``.
+"""
+
+import argparse
+import ctypes
+import errno
+import json
+import os
+import socket
+import sys
+
+SOURCES = ("maps.h", "connect.c", "names.c")
+"""One translation unit, in this order: all programs share the maps."""
+
+# program: (type in BCC's names, bpf_attach_type of include/uapi/linux/bpf.h)
+PROGRAMS = {
+    "connect4": ("CGROUP_SOCK_ADDR", 10),
+    "connect6": ("CGROUP_SOCK_ADDR", 11),
+    "sendmsg4": ("CGROUP_SOCK_ADDR", 14),
+    "sendmsg6": ("CGROUP_SOCK_ADDR", 15),
+    "getpeername4": ("CGROUP_SOCK_ADDR", 29),
+    "getpeername6": ("CGROUP_SOCK_ADDR", 30),
+    "sockops": ("SOCK_OPS", 3),
+    "ingress": ("CGROUP_SKB", 0),
+    "egress": ("CGROUP_SKB", 1),
+}
+MAPS = (
+    "services",
+    "checkpoints",
+    "heartbeats",
+    "exempt",
+    "vouched",
+    "addresses",
+    "flows",
+    "ports",
+    "counters",
+    "flow_ring",
+    "packet_ring",
+)
+CGROUP2 = 0x63677270  # CGROUP2_SUPER_MAGIC, include/uapi/linux/magic.h
+
+
+class Refused(Exception):
+    """Why nothing was loaded: one sentence, and what the reader can do."""
+
+    def __init__(self, problem, hint=""):
+        super().__init__(problem)
+        self.problem = problem
+        self.hint = hint
+
+
+def require_root():
+    if os.geteuid() != 0:
+        raise Refused("loading BPF programs needs root", "run milecastled as root")
+
+
+def open_cgroup(path):
+    """Return a descriptor of a cgroup2 directory."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise Refused(
+            f"the cgroup {path} cannot be opened: {os.strerror(error.errno)}",
+            "set `cgroup` to a directory of the cgroup2 file system, or to `auto`",
+        ) from None
+    buffer = (ctypes.c_long * 64)()  # struct statfs begins with f_type
+    if libc.fstatfs(fd, buffer) != 0 or buffer[0] != CGROUP2:
+        raise Refused(
+            f"{path} is not a cgroup2 directory",
+            "`grep cgroup2 /proc/mounts` shows where cgroup2 is mounted",
+        )
+    return fd
+
+
+def import_bcc(bpf):
+    """Return the bcc module, told to use our own few headers in place of the kernel's."""
+    os.environ["BCC_KERNEL_SOURCE"] = os.path.join(bpf, "include")  # noqa: PTH118
+    try:
+        import bcc
+    except ImportError:
+        raise Refused(
+            f"{sys.executable} has no module bcc", "apt-get install python3-bpfcc"
+        ) from None
+    return bcc
+
+
+def compile_all(bcc, bpf):
+    """Return the compiled module; BCC wants one text, and map operations in it, not included."""
+    parts = []
+    for name in SOURCES:
+        with open(os.path.join(bpf, name), encoding="utf-8") as source:  # noqa: PTH118, PTH123
+            parts.append(f'#line 1 "{name}"\n{source.read()}')
+    try:
+        return bcc.BPF(text="\n".join(parts), cflags=[f"-I{bpf}"])
+    except Exception as error:  # noqa: BLE001 - bcc raises plain Exception
+        raise Refused(f"the BPF programs do not compile: {error}", said()) from None
+
+
+def load(bcc, module, name):
+    kind, attach_type = PROGRAMS[name]
+    try:
+        return module.load_func(name, getattr(bcc.BPF, kind), attach_type=attach_type).fd
+    except Exception as error:  # noqa: BLE001 - bcc raises plain Exception, and calls EPERM "no root"
+        number = ctypes.get_errno()
+        raise Refused(
+            f"the kernel does not take the program {name}: "
+            f"{os.strerror(number) if number else error}",
+            f"Linux {os.uname().release}; milecastle needs 5.15 or newer with cgroup BPF. {said()}",
+        ) from None
+
+
+def attach(bcc, program, name, cgroup):
+    """Return the descriptor of an unpinned link."""
+    link = bcc.lib.bpf_link_create(program, cgroup, PROGRAMS[name][1], None)
+    if link >= 0:
+        return link
+    number = ctypes.get_errno() or -link
+    if number == errno.EPERM:
+        raise Refused(
+            f"another BPF program holds {name} on this cgroup or above for itself alone",
+            "`bpftool cgroup tree` lists it: the one without the flag `multi`",
+        )
+    raise Refused(f"{name} cannot be attached: {os.strerror(number)}", f"Linux {os.uname().release}")
+
+
+def load_everything(cgroup_path, bpf):
+    """Return the descriptors with their names, in the order in which they are sent."""
+    require_root()
+    cgroup = open_cgroup(cgroup_path)
+    bcc = import_bcc(bpf)
+    module = compile_all(bcc, bpf)
+    # not module[name]: bcc 0.26 knows no socket storage there
+    descriptors = [
+        (f"map {name}", bcc.lib.bpf_table_fd(module.module, name.encode())) for name in MAPS
+    ]
+    programs = [(name, load(bcc, module, name)) for name in PROGRAMS]
+    descriptors += [(f"program {name}", fd) for name, fd in programs]
+    descriptors += [(f"link {name}", attach(bcc, fd, name, cgroup)) for name, fd in programs]
+    return descriptors
+
+
+def said(limit=600):
+    """Return the end of what clang or the verifier wrote to the standard error, a file."""
+    try:
+        os.lseek(2, 0, os.SEEK_SET)
+        return os.read(2, 1 << 20).decode("utf-8", "replace")[-limit:].strip()
+    except OSError:
+        return ""
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--socket", type=int, required=True)
+    parser.add_argument("--cgroup", required=True)
+    parser.add_argument("--bpf", required=True)
+    options = parser.parse_args()
+    descriptors = []
+    try:
+        descriptors = load_everything(options.cgroup, os.path.abspath(options.bpf))  # noqa: PTH100
+        answer = {"descriptors": [name for name, _ in descriptors]}
+    except Refused as refusal:
+        answer = {"problem": refusal.problem, "hint": refusal.hint}
+    except Exception as error:  # noqa: BLE001 - whatever it is, the daemon is told in one sentence
+        answer = {"problem": f"the loader failed: {type(error).__name__}: {error}", "hint": said()}
+    with socket.socket(fileno=options.socket) as peer:
+        socket.send_fds(peer, [json.dumps(answer).encode()], [fd for _, fd in descriptors])
+    sys.stdout.flush()
+    os._exit(0 if descriptors else 1)  # the descriptors are sent; bcc's own clean-up is of no use
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * Who connects to an AI service, and where the connection goes: to the service, to the checkpoint
+ * on loopback, or nowhere.
+ *
+ * Hooks: cgroup/connect4, connect6, sendmsg4, sendmsg6, getpeername4, getpeername6 and sock_ops
+ * (TCP_CONNECT_CB). From Linux 5.8 on; bpf_sk_storage_get() on a looked-up listener from 5.9 on.
+ *
+ * - A hook is chosen by the cgroup in which the socket was *made*; pid, uid and the current cgroup
+ *   are those of the thread that connects, the namespace is the socket's.
+ * - connect() on a datagram socket is never refused: getaddrinfo() connects one to every address
+ *   it found, with the caller's port, to sort them, and a refusal would put IPv6 first on a host
+ *   that has none. QUIC is refused where it sends: here (sendmsg) and in names.c (egress).
+ * - Flow state is not deleted when a socket closes: a client that is quicker than the checkpoint
+ *   would be lost. The maps evict what is least recently used.
+ * - MPTCP sockets are redirected, but getpeername() shows them the checkpoint.
+ *
+ * The loader puts maps.h before this text.
+ */
+
+#define ALLOW 1
+#define REFUSE 0 /* EPERM */
+
+#define LOOPBACK4 bpf_htonl(0x7f000001)
+#define MAPPED bpf_htonl(0xffff) /* third word of ::ffff:a.b.c.d */
+
+#define TCP_LISTEN 10
+#define SOCK_STREAM 1
+#define SOCK_DGRAM 2
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define HTTPS 443
+#define HTTP 80
+
+struct decision {
+	u8 outcome;
+	u8 reason;
+};
+
+static __always_inline bool is_v4(const struct address *a)
+{
+	return !a->word[0] && !a->word[1] && a->word[2] == MAPPED;
+}
+
+static __always_inline bool is_loopback(const struct address *a)
+{
+	if (is_v4(a))
+		return (a->word[3] & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
+	return !a->word[0] && !a->word[1] && !a->word[2] && a->word[3] == bpf_htonl(1);
+}
+
+/* What is known of an address now, or null. */
+static __always_inline struct place *watched(struct address *to)
+{
+	struct place *place = addresses.lookup(to);
+	if (!place)
+		return NULL;
+	if (place->expires_ns < bpf_ktime_get_ns()) {
+		count(COUNT_EXPIRED);
+		return NULL;
+	}
+	return place;
+}
+
+/* Does a socket that the daemon vouched for listen on the checkpoint in this namespace? */
+static __always_inline bool has_checkpoint(void *ctx, bool v4)
+{
+	u32 zero = 0;
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *listener;
+	bool ours;
+
+	struct checkpoint *at = checkpoints.lookup(&zero);
+	if (!at)
+		return false;
+	if (v4) {
+		if (!at->port4)
+			return false;
+		tuple.ipv4.daddr = LOOPBACK4;
+		tuple.ipv4.dport = bpf_htons((u16)at->port4);
+		listener = bpf_skc_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv4), (u64)BPF_F_CURRENT_NETNS, 0);
+	} else {
+		if (!at->port6)
+			return false;
+		tuple.ipv6.daddr[3] = bpf_htonl(1);
+		tuple.ipv6.dport = bpf_htons((u16)at->port6);
+		listener = bpf_skc_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv6), (u64)BPF_F_CURRENT_NETNS, 0);
+	}
+	if (!listener)
+		return false;
+	ours = listener->state == TCP_LISTEN && vouched.sk_storage_get(listener, 0, 0);
+	bpf_sk_release(listener);
+	return ours;
+}
+
+/* What stands in the way of a redirect now; 0 where nothing does. */
+static __always_inline u8 obstacle(void *ctx, u32 device, bool v4)
+{
+	u32 zero = 0;
+	u64 *beat;
+
+	if (device > 1) { /* 1 is loopback itself */
+		count(COUNT_BOUND_DEVICE);
+		return REASON_BOUND_DEVICE;
+	}
+	beat = heartbeats.lookup(&zero);
+	if (!beat || !*beat || bpf_ktime_get_ns() - *beat > HEARTBEAT_NS) {
+		count(COUNT_HEARTBEAT);
+		return REASON_HEARTBEAT;
+	}
+	if (!has_checkpoint(ctx, v4)) {
+		count(COUNT_NO_LISTENER);
+		return REASON_NO_LISTENER;
+	}
+	return 0;
+}
+
+static __always_inline struct decision decide(void *ctx, u32 device, u32 service, bool v4)
+{
+	struct decision decision = {.outcome = OUTCOME_DIRECT, .reason = REASON_POLICY};
+	u32 *flags = services.lookup(&service);
+	u8 reason;
+
+	if (!flags)
+		return decision;
+	if (*flags & FLAG_REFUSE) {
+		decision.outcome = OUTCOME_REFUSED;
+	} else if (*flags & FLAG_REDIRECT) {
+		reason = obstacle(ctx, device, v4);
+		if (!reason) {
+			decision.outcome = OUTCOME_REDIRECTED;
+		} else {
+			decision.reason = reason;
+			if (*flags & FLAG_CLOSED)
+				decision.outcome = OUTCOME_REFUSED;
+		}
+	}
+	return decision;
+}
+
+/* For datagrams: what would be redirected as TCP is refused, so that the client falls back. */
+static __always_inline struct decision decide_quic(void *ctx, u32 device, u32 service, bool v4)
+{
+	struct decision decision = decide(ctx, device, service, v4);
+	if (decision.outcome == OUTCOME_REDIRECTED) {
+		decision.outcome = OUTCOME_REFUSED;
+		decision.reason = REASON_QUIC;
+	}
+	return decision;
+}
+
+static __always_inline void report(struct flow *flow)
+{
+	if (flow_ring.ringbuf_output(flow, sizeof(*flow), 0))
+		count(COUNT_FLOW_UNREPORTED);
+}
+
+/* Fill in who connects; the caller adds what was decided. */
+static __always_inline void describe(struct bpf_sock_addr *ctx, struct flow *flow,
+				     struct address *to, u16 port, u32 service)
+{
+	u64 ids = bpf_get_current_pid_tgid(), owner = bpf_get_current_uid_gid();
+
+	flow->cookie = socket_cookie(ctx);
+	flow->netns = bpf_get_netns_cookie(ctx);
+	flow->cgroup = bpf_get_current_cgroup_id();
+	flow->opened_ns = bpf_ktime_get_ns();
+	flow->destination = *to;
+	flow->pid = ids >> 32;
+	flow->tid = (u32)ids;
+	flow->uid = (u32)owner;
+	flow->gid = owner >> 32;
+	flow->port = port;
+	flow->service = (u16)service;
+	bpf_get_current_comm(&flow->comm, sizeof(flow->comm));
+}
+
+static __always_inline bool is_exempt(void)
+{
+	u64 cgroup = bpf_get_current_cgroup_id();
+	if (!exempt.lookup(&cgroup))
+		return false;
+	count(COUNT_EXEMPT);
+	return true;
+}
+
+static __always_inline u32 device_of(struct bpf_sock_addr *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	return sk ? sk->bound_dev_if : 0;
+}
+
+/* connect() to a watched address: decide, record, and return the outcome. */
+static __always_inline u8 connects(struct bpf_sock_addr *ctx, struct address *to, u16 port,
+				   u32 service)
+{
+	struct flow flow = {};
+	struct decision decision = {};
+	u32 type = ctx->type;
+
+	if (type != SOCK_STREAM && (type != SOCK_DGRAM || port != HTTPS))
+		return OUTCOME_DIRECT;
+	if (is_exempt())
+		return OUTCOME_DIRECT;
+	describe(ctx, &flow, to, port, service);
+	if (type == SOCK_STREAM) {
+		decision = decide(ctx, device_of(ctx), service, is_v4(to));
+		flow.protocol = IPPROTO_TCP;
+		flow.outcome = decision.outcome;
+		flow.reason = decision.reason;
+		count(decision.outcome == OUTCOME_REDIRECTED ? COUNT_REDIRECTED
+		      : decision.outcome == OUTCOME_REFUSED  ? COUNT_REFUSED
+							     : COUNT_DIRECT);
+		report(&flow);
+	} else {
+		flow.protocol = IPPROTO_UDP; /* its outcome is decided when it first sends */
+		decision.outcome = OUTCOME_DIRECT;
+	}
+	if (flows.update(&flow.cookie, &flow))
+		count(COUNT_FLOW_LOST);
+	return decision.outcome;
+}
+
+int connect4(struct bpf_sock_addr *ctx)
+{
+	u16 port = bpf_ntohs((u16)ctx->user_port);
+	u32 zero = 0;
+
+	if (port != HTTPS && port != HTTP)
+		return ALLOW;
+	struct address to = {.word = {0, 0, MAPPED, ctx->user_ip4}};
+	if (is_loopback(&to))
+		return ALLOW;
+	struct place *place = watched(&to);
+	if (!place)
+		return ALLOW;
+
+	u8 outcome = connects(ctx, &to, port, place->service);
+	if (outcome == OUTCOME_REDIRECTED) {
+		struct checkpoint *at = checkpoints.lookup(&zero);
+		if (!at)
+			return ALLOW;
+		ctx->user_ip4 = LOOPBACK4;
+		ctx->user_port = bpf_htons((u16)at->port4);
+	}
+	return outcome == OUTCOME_REFUSED ? REFUSE : ALLOW;
+}
+
+int connect6(struct bpf_sock_addr *ctx)
+{
+	u16 port = bpf_ntohs((u16)ctx->user_port);
+	u32 zero = 0;
+
+	if (port != HTTPS && port != HTTP)
+		return ALLOW;
+	struct address to = {.word = {ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2],
+				      ctx->user_ip6[3]}};
+	if (is_loopback(&to))
+		return ALLOW;
+	struct place *place = watched(&to);
+	if (!place)
+		return ALLOW;
+
+	u8 outcome = connects(ctx, &to, port, place->service);
+	if (outcome == OUTCOME_REDIRECTED) {
+		struct checkpoint *at = checkpoints.lookup(&zero);
+		if (!at)
+			return ALLOW;
+		if (is_v4(&to)) {
+			ctx->user_ip6[3] = LOOPBACK4;
+			ctx->user_port = bpf_htons((u16)at->port4);
+		} else {
+			ctx->user_ip6[0] = 0;
+			ctx->user_ip6[1] = 0;
+			ctx->user_ip6[2] = 0;
+			ctx->user_ip6[3] = bpf_htonl(1);
+			ctx->user_port = bpf_htons((u16)at->port6);
+		}
+	}
+	return outcome == OUTCOME_REFUSED ? REFUSE : ALLOW;
+}
+
+/* A datagram to port 443 of a watched address, from a socket that names its peer each time. */
+static __always_inline int sends(struct bpf_sock_addr *ctx, struct address *to)
+{
+	struct place *place = watched(to);
+	struct flow flow = {}, *known;
+	struct decision decision;
+	u64 cookie;
+
+	if (!place || is_exempt())
+		return ALLOW;
+	decision = decide_quic(ctx, device_of(ctx), place->service, is_v4(to));
+	if (decision.outcome == OUTCOME_REFUSED)
+		count(COUNT_QUIC_REFUSED);
+	cookie = socket_cookie(ctx);
+	known = flows.lookup(&cookie);
+	if (!known || known->outcome != decision.outcome || known->service != place->service) {
+		describe(ctx, &flow, to, HTTPS, place->service);
+		flow.protocol = IPPROTO_UDP;
+		flow.outcome = decision.outcome;
+		flow.reason = decision.reason;
+		report(&flow);
+		if (flows.update(&cookie, &flow))
+			count(COUNT_FLOW_LOST);
+	}
+	return decision.outcome == OUTCOME_REFUSED ? REFUSE : ALLOW;
+}
+
+int sendmsg4(struct bpf_sock_addr *ctx)
+{
+	if ((u16)ctx->user_port != bpf_htons(HTTPS))
+		return ALLOW;
+	struct address to = {.word = {0, 0, MAPPED, ctx->user_ip4}};
+	return is_loopback(&to) ? ALLOW : sends(ctx, &to);
+}
+
+int sendmsg6(struct bpf_sock_addr *ctx)
+{
+	if ((u16)ctx->user_port != bpf_htons(HTTPS))
+		return ALLOW;
+	struct address to = {.word = {ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2],
+				      ctx->user_ip6[3]}};
+	return is_loopback(&to) ? ALLOW : sends(ctx, &to);
+}
+
+/* The source port is chosen after the connect hooks: note by which source a flow can be found. */
+int sockops(struct bpf_sock_ops *ops)
+{
+	u32 zero = 0, remote;
+	u64 cookie;
+
+	if (ops->op != BPF_SOCK_OPS_TCP_CONNECT_CB)
+		return ALLOW;
+	struct checkpoint *at = checkpoints.lookup(&zero);
+	remote = bpf_ntohl(ops->remote_port);
+	if (!at || (remote != at->port4 && remote != at->port6))
+		return ALLOW;
+	cookie = socket_cookie(ops);
+	struct flow *flow = flows.lookup(&cookie);
+	if (!flow || flow->outcome != OUTCOME_REDIRECTED)
+		return ALLOW;
+
+	struct source source = {.netns = flow->netns, .port = ops->local_port};
+	u32 own4 = ops->local_ip4;
+	asm volatile("" : "+r"(own4)); /* else LLVM joins both branches' loads through one pointer */
+	if (is_v4(&flow->destination)) {
+		source.address.word[2] = MAPPED;
+		source.address.word[3] = own4;
+	} else {
+		source.address.word[0] = ops->local_ip6[0];
+		source.address.word[1] = ops->local_ip6[1];
+		source.address.word[2] = ops->local_ip6[2];
+		source.address.word[3] = ops->local_ip6[3];
+	}
+	if (ports.update(&source, &cookie))
+		count(COUNT_PORT_LOST);
+	return ALLOW;
+}
+
+/* The flow of a socket whose peer is the checkpoint, or null. */
+static __always_inline struct flow *redirected(struct bpf_sock_addr *ctx)
+{
+	u64 cookie = socket_cookie(ctx);
+	struct flow *flow = flows.lookup(&cookie);
+	if (!flow || flow->outcome != OUTCOME_REDIRECTED)
+		return NULL;
+	count(COUNT_PEER_ANSWERED);
+	return flow;
+}
+
+int getpeername4(struct bpf_sock_addr *ctx)
+{
+	u32 zero = 0;
+	struct checkpoint *at = checkpoints.lookup(&zero);
+
+	if (!at || ctx->user_ip4 != LOOPBACK4 || bpf_ntohs((u16)ctx->user_port) != at->port4)
+		return ALLOW;
+	struct flow *flow = redirected(ctx);
+	if (flow) {
+		ctx->user_ip4 = flow->destination.word[3];
+		ctx->user_port = bpf_htons(flow->port);
+	}
+	return ALLOW;
+}
+
+int getpeername6(struct bpf_sock_addr *ctx)
+{
+	u32 zero = 0;
+	struct checkpoint *at = checkpoints.lookup(&zero);
+	u16 port = bpf_ntohs((u16)ctx->user_port);
+
+	if (!at || (port != at->port4 && port != at->port6))
+		return ALLOW;
+	struct address peer = {.word = {ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2],
+					ctx->user_ip6[3]}};
+	if (!is_loopback(&peer))
+		return ALLOW;
+	struct flow *flow = redirected(ctx);
+	if (flow) {
+		ctx->user_ip6[0] = flow->destination.word[0];
+		ctx->user_ip6[1] = flow->destination.word[1];
+		ctx->user_ip6[2] = flow->destination.word[2];
+		ctx->user_ip6[3] = flow->destination.word[3];
+		ctx->user_port = bpf_htons(flow->port);
+	}
+	return ALLOW;
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * Everything that the kernel's side and the daemon's side of milecastle share: keys and values of
+ * maps, records of ring buffers, and the names of outcomes, reasons and counters.
+ *
+ * agent/milecastle/kernel/layout.py mirrors this file, and tests/kernel/test_layout.py compares
+ * every size, offset and number with what the C compiler says. Structs have no hidden padding.
+ * Addresses are 16 bytes in network order, IPv4 in its mapped form ::ffff:a.b.c.d; ports and all
+ * other numbers are in host order; times are nanoseconds of CLOCK_MONOTONIC (bpf_ktime_get_ns).
+ */
+#pragma once
+#include <linux/types.h>
+
+/* A heartbeat older than this means a worker that hangs: nothing is redirected to it. */
+#define HEARTBEAT_NS 1000000000ULL
+
+#define SERVICES 4096	 /* service numbers are 1 .. SERVICES-1; 0 is none */
+#define ADDRESSES 65536	 /* addresses that are known to belong to a service */
+#define FLOWS 65536	 /* connections to them that are remembered */
+#define EXEMPTIONS 64	 /* cgroups whose connections are never touched */
+#define PACKET_BYTES 4096 /* of a packet that goes to user space; the rest is cut off */
+
+/* What is to be done with connections to a service: `services`, by number. */
+enum flag {
+	FLAG_REDIRECT = 1, /* to the checkpoint, if nothing stands in the way */
+	FLAG_CLOSED = 2,   /* refuse where something does (on_failure: closed) */
+	FLAG_REFUSE = 4,   /* refuse in any case */
+};
+
+enum outcome {
+	OUTCOME_DIRECT = 1,
+	OUTCOME_REDIRECTED = 2,
+	OUTCOME_REFUSED = 3,
+};
+
+/* Why an outcome is what it is. */
+enum reason {
+	REASON_POLICY = 1,	  /* the service's flags say so */
+	REASON_BOUND_DEVICE = 2,  /* SO_BINDTODEVICE: loopback is out of its reach */
+	REASON_HEARTBEAT = 3,	  /* no worker has given a sign of life lately */
+	REASON_NO_LISTENER = 4,	  /* no checkpoint listens in this network namespace */
+	REASON_QUIC = 5,	  /* refused so that the client falls back to TCP */
+};
+
+/* Index of the per-CPU array `counters`. Nothing is skipped or lost without one of them. */
+enum counter {
+	COUNT_REDIRECTED,	/* connect() sent to the checkpoint */
+	COUNT_DIRECT,		/* connect() to a service let through */
+	COUNT_REFUSED,		/* connect() to a service refused */
+	COUNT_QUIC_REFUSED,	/* datagrams to a service refused */
+	COUNT_BOUND_DEVICE,	/* obstacles: why a connection was not redirected */
+	COUNT_HEARTBEAT,
+	COUNT_NO_LISTENER,
+	COUNT_EXEMPT,		/* connect() of an exempt cgroup to a service */
+	COUNT_EXPIRED,		/* the address was known once, its time is over */
+	COUNT_FLOW_LOST,	/* a flow that the map did not take */
+	COUNT_FLOW_UNREPORTED,	/* a flow that the ring buffer had no room for */
+	COUNT_PORT_LOST,	/* a redirected flow that cannot be found by its port */
+	COUNT_PEER_ANSWERED,	/* getpeername() answered with the original peer */
+	COUNT_DNS_SEEN,		/* datagrams from port 53 */
+	COUNT_DNS_UNASKED,	/* of them: no query was seen leaving; ignored */
+	COUNT_DNS_REPORTED,	/* of them: handed to user space */
+	COUNT_DNS_UNREPORTED,	/* of them: the ring buffer had no room */
+	COUNT_DNS_UNREADABLE,	/* of them: too short, or bytes that could not be loaded */
+	COUNTERS
+};
+
+struct address {
+	__u32 word[4];
+};
+
+/* `addresses`: what is known of an address. */
+struct place {
+	__u64 expires_ns;
+	__u32 service;
+	__u32 unused;
+};
+
+/* `checkpoint`[0]: where the worker listens, the same ports in every namespace; 0 is nowhere. */
+struct checkpoint {
+	__u32 port4;
+	__u32 port6;
+};
+
+/* `ports`: the source of a redirected connection, as the checkpoint sees its peer. */
+struct source {
+	struct address address;
+	__u64 netns;
+	__u32 port;
+	__u32 unused;
+};
+
+/* `flows` by socket cookie, and the records of `flow_ring`: one connection to a service. */
+struct flow {
+	__u64 cookie;
+	__u64 netns;	/* cookie of the socket's network namespace */
+	__u64 cgroup;	/* id of the calling thread's cgroup */
+	__u64 opened_ns;
+	struct address destination; /* where the application wanted to go */
+	__u32 pid;		    /* the thread group's id, in the first pid namespace */
+	__u32 tid;
+	__u32 uid;
+	__u32 gid;
+	__u16 port;
+	__u16 service;
+	__u8 outcome;  /* enum outcome */
+	__u8 reason;   /* enum reason */
+	__u8 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
+	__u8 unused;
+	char comm[16];
+};
+
+/* `questions`: DNS queries that were seen leaving; the value is the time. */
+struct question {
+	__u64 cookie;
+	__u32 id;
+	__u32 unused;
+};
+
+enum packet_kind {
+	PACKET_DNS = 1, /* the payload of a UDP datagram from port 53 */
+};
+
+/* Records of `packet_ring`: bytes that the worker has to parse. */
+struct packet {
+	__u64 cookie;
+	__u64 seen_ns;
+	__u32 kind;  /* enum packet_kind */
+	__u32 total; /* length before it was cut */
+	__u32 length; /* of `data` that is filled */
+	__u32 unused;
+	__u8 data[PACKET_BYTES];
+};
