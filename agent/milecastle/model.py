@@ -127,6 +127,8 @@ class Service:
     vendor: str
     category: str
     """``model_api``, ``coding_assistant``, ``consumer_chat``, ``mcp``, ``local_server``, ..."""
+    decrypt: bool = True
+    """Whether the catalogue lets its traffic be decrypted; False: attributed by name only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,3 +18,8 @@ def path(*parts: str) -> Path:
         if candidate.exists():
             return candidate
     raise FileNotFoundError(f"{'/'.join(parts)} is missing from this installation of milecastle")
+
+
+def texts(*parts: str) -> list[tuple[str, str]]:
+    """Return (file, text) of the YAML files of a shipped folder, in the order of their names."""
+    return [(str(file), file.read_text("utf-8")) for file in sorted(path(*parts).glob("*.yaml"))]
