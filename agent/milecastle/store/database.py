@@ -1,0 +1,176 @@
+"""The SQLite file: made private, migrated, and set aside rather than lost when it is broken.
+
+Knows files and schema versions, not what is kept in them. ``connect`` always gives a usable
+database unless the directory itself can't be written (OSError).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+BUSY = 0.5
+"""Seconds to wait for somebody else's lock (an operator's sqlite3 shell) before giving up."""
+BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE sessions (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        lineage TEXT NOT NULL,
+        conversation TEXT,
+        service TEXT,
+        host TEXT NOT NULL,
+        uid INTEGER,
+        standing TEXT,
+        grade TEXT NOT NULL,
+        started REAL NOT NULL,
+        ended REAL NOT NULL,
+        process TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX sessions_by_lineage ON sessions (lineage, ended);
+    CREATE INDEX sessions_by_end ON sessions (ended);
+    CREATE TABLE exchanges (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        session INTEGER NOT NULL REFERENCES sessions,
+        recorded REAL NOT NULL,
+        started REAL NOT NULL,
+        model TEXT,
+        action TEXT NOT NULL,
+        findings INTEGER NOT NULL,
+        input_tokens INTEGER NOT NULL,
+        output_tokens INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        record TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX exchanges_by_session ON exchanges
+        (session, started, model, action, findings, input_tokens, output_tokens);
+    """,
+)
+"""Each takes the database from the version of its index to the next. Never edit one that was
+released: append. ``process`` and ``record`` are JSON."""
+
+
+def connect(path: Path, clock: float | None = None) -> sqlite3.Connection:
+    """Return a connection to a healthy, migrated database that only its owner can read.
+
+    A file that is broken, or was written by a newer milecastle, is moved aside with a message and
+    a new one begun. The connection is used by one thread at a time and commits only when told.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return _open(path)
+    except sqlite3.DatabaseError as error:
+        if not broken(error):
+            raise OSError(f"{path}: {error}") from error
+        why = str(error)
+    except NewerFileError as newer:
+        why = str(newer)
+    set_aside(path, why, clock)
+    try:
+        return _open(path)
+    except sqlite3.Error as error:
+        raise OSError(f"{path}: {error}") from error
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return which file stands at this path, or None."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def broken(error: sqlite3.Error) -> bool:
+    """Tell a damaged file from a full disk, a lock or a missing permission."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF in BROKEN  # the extended codes carry more in the higher bits
+
+
+class NewerFileError(Exception):
+    """The file was written by a milecastle that knows more than this one."""
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    _make_private(path)
+    connection = sqlite3.connect(
+        path, timeout=BUSY, isolation_level=None, check_same_thread=False, cached_statements=64
+    )
+    try:
+        _prepare(connection)
+        _migrate(connection)
+        _touch_every_tree(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _make_private(path: Path) -> None:
+    """Create or narrow the file to 0600; SQLite gives its -wal and -shm the same mode."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    # auto_vacuum only takes effect before the first table
+    for pragma in (
+        "auto_vacuum = INCREMENTAL",
+        "journal_mode = WAL",
+        "synchronous = NORMAL",
+        "journal_size_limit = 16777216",
+        "foreign_keys = ON",
+        "secure_delete = FAST",
+        "trusted_schema = OFF",
+        "cell_size_check = ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(MIGRATIONS):
+        raise NewerFileError(f"its version is {version}, this milecastle knows {len(MIGRATIONS)}")
+    for step, script in enumerate(MIGRATIONS[version:], start=version + 1):
+        connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {step}; COMMIT;")
+
+
+def _touch_every_tree(connection: sqlite3.Connection) -> None:
+    """Read one end of each table and index: cheap on any size, and enough to see gross damage."""
+    for table in ("sessions", "exchanges"):
+        connection.execute(f"SELECT * FROM {table} ORDER BY number DESC LIMIT 1").fetchone()  # noqa: S608 - two literals
+        connection.execute(f"SELECT id FROM {table} ORDER BY id LIMIT 1").fetchone()  # noqa: S608 - two literals
+    connection.execute("SELECT ended FROM sessions ORDER BY ended LIMIT 1").fetchone()
+    connection.execute("SELECT session FROM exchanges ORDER BY session LIMIT 1").fetchone()
+
+
+def set_aside(path: Path, why: str, clock: float | None = None) -> Path:
+    """Rename the database with its journal so that a new one can begin; return the new name."""
+    moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(clock))
+    target = path.with_name(f"{path.name}.aside-{moment}")
+    attempt = 0
+    while target.exists():
+        attempt += 1
+        target = path.with_name(f"{path.name}.aside-{moment}.{attempt}")
+    for suffix in ("", "-wal", "-shm"):
+        source = path.with_name(path.name + suffix)
+        if source.exists():
+            source.rename(target.with_name(target.name + suffix))
+    log.error(
+        "%s can't be used (%s): kept as %s, and a new database begun. "
+        "'sqlite3 %s .recover' may read what it holds.",
+        path, why, target.name, target.name,
+    )  # fmt: skip
+    return target
