@@ -7,6 +7,7 @@ The tables below are the whole contract. Pure: no database, no clock.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -126,7 +127,7 @@ RECORD = shape.mapping(
     },
 )
 
-_ATTRIBUTE_NAME = shape.matching(r"[a-z][a-z0-9_]{0,63}(\.[a-z0-9_]{1,64}){1,8}")
+_ATTRIBUTE_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}(\.[a-z0-9_]{1,64}){1,8}")
 
 
 def parse(record: object, now: float) -> tuple[Record, bytes]:
@@ -136,17 +137,20 @@ def parse(record: object, now: float) -> tuple[Record, bytes]:
     value is JSON, nested less than 250 deep.
     """
     if not isinstance(record, dict):
-        raise ParseError("a record is a mapping")
+        raise ParseError("is not a mapping")
     kept = dict(record)
-    if kept.get("attribution") is not None:
+    try:
+        orjson.dumps(kept.get("attribution"))
+    except TypeError:
         # argv, paths and names of processes may hold bytes that are not UTF-8 (surrogates here)
         kept["attribution"] = printable(kept["attribution"])
-    RECORD(kept, "record")
+    RECORD(kept)
     for name in kept["attributes"]:
         # dotted, so that attributes can stand flat beside an exchange's own fields
-        _ATTRIBUTE_NAME(name, "an attribute's name")
+        if not _ATTRIBUTE_NAME.fullmatch(name):
+            raise ParseError("attributes: has a name that is not an attribute's")
     if not kept["started"] <= kept["ended"] <= now + CLOCK_SLACK:
-        raise ParseError("record.started, record.ended and now are not in order")
+        raise ParseError("started, ended and now are not in order")
     try:
         encoded = orjson.dumps(kept)
     except (TypeError, RecursionError) as error:  # JSONEncodeError is a TypeError
@@ -159,7 +163,7 @@ def parse(record: object, now: float) -> tuple[Record, bytes]:
 def printable(value: object, depth: int = 8) -> object:
     """Return the value with strings that UTF-8 can hold; ParseError where it nests deeper."""
     if depth < 0:
-        raise ParseError("record.attribution is nested too deeply")
+        raise ParseError("attribution: is nested too deeply")
     match value:
         case str():
             return value.encode("utf-8", "replace").decode("utf-8")

@@ -1,7 +1,8 @@
 """Checks for values that came from somebody else: small functions that are put together in tables.
 
-A check takes a value and the words for where it stands, and raises ParseError or returns nothing.
-It never changes a value and never quotes one in its message: the value may be somebody's secret.
+A check takes a value and raises ParseError or returns nothing. It never changes a value and never
+quotes one in its message, which may be somebody's secret; containers put the place in front, so
+that it reads ``findings: 3: severity: is none of critical, high``.
 """
 
 from __future__ import annotations
@@ -13,21 +14,21 @@ from enum import StrEnum
 
 from milecastle.model import ParseError
 
-type Check = Callable[[object, str], None]
+type Check = Callable[[object], None]
 
 
-def anything(value: object, where: str) -> None:
+def anything(value: object) -> None:
     """Accept; for values that are kept but never read."""
 
 
 def text(limit: int) -> Check:
     """Accept a string of at most ``limit`` characters."""
 
-    def check(value: object, where: str) -> None:
+    def check(value: object) -> None:
         if not isinstance(value, str):
-            raise ParseError(f"{where} is not a string")
+            raise ParseError("is not a string")
         if len(value) > limit:
-            raise ParseError(f"{where} has {len(value)} characters, the limit is {limit}")
+            raise ParseError(f"has {len(value)} characters, the limit is {limit}")
 
     return check
 
@@ -36,9 +37,9 @@ def matching(pattern: str) -> Check:
     """Accept a string that the pattern matches as a whole."""
     compiled = re.compile(pattern)
 
-    def check(value: object, where: str) -> None:
+    def check(value: object) -> None:
         if not isinstance(value, str) or not compiled.fullmatch(value):
-            raise ParseError(f"{where} does not have the form {pattern}")
+            raise ParseError(f"does not have the form {pattern}")
 
     return check
 
@@ -47,9 +48,9 @@ def one_of(kind: type[StrEnum]) -> Check:
     """Accept the value of one of the enumeration's members."""
     members = frozenset(member.value for member in kind)
 
-    def check(value: object, where: str) -> None:
+    def check(value: object) -> None:
         if not isinstance(value, str) or value not in members:
-            raise ParseError(f"{where} is none of {', '.join(sorted(members))}")
+            raise ParseError(f"is none of {', '.join(sorted(members))}")
 
     return check
 
@@ -57,11 +58,11 @@ def one_of(kind: type[StrEnum]) -> Check:
 def whole(low: int, high: int) -> Check:
     """Accept an integer from ``low`` to ``high``; never a bool."""
 
-    def check(value: object, where: str) -> None:
+    def check(value: object) -> None:
         if not isinstance(value, int) or isinstance(value, bool):
-            raise ParseError(f"{where} is not an integer")
+            raise ParseError("is not an integer")
         if not low <= value <= high:
-            raise ParseError(f"{where} is not between {low} and {high}")
+            raise ParseError(f"is not between {low} and {high}")
 
     return check
 
@@ -69,11 +70,11 @@ def whole(low: int, high: int) -> Check:
 def number(low: float, high: float) -> Check:
     """Accept a finite number from ``low`` to ``high``; never a bool."""
 
-    def check(value: object, where: str) -> None:
+    def check(value: object) -> None:
         if not isinstance(value, int | float) or isinstance(value, bool):
-            raise ParseError(f"{where} is not a number")
+            raise ParseError("is not a number")
         if not math.isfinite(value) or not low <= value <= high:
-            raise ParseError(f"{where} is not between {low:g} and {high:g}")
+            raise ParseError(f"is not between {low:g} and {high:g}")
 
     return check
 
@@ -81,9 +82,9 @@ def number(low: float, high: float) -> Check:
 def optional(inner: Check) -> Check:
     """Accept None, or what ``inner`` accepts."""
 
-    def check(value: object, where: str) -> None:
+    def check(value: object) -> None:
         if value is not None:
-            inner(value, where)
+            inner(value)
 
     return check
 
@@ -91,13 +92,16 @@ def optional(inner: Check) -> Check:
 def listed(inner: Check, limit: int) -> Check:
     """Accept a list of at most ``limit`` values that ``inner`` accepts."""
 
-    def check(value: object, where: str) -> None:
+    def check(value: object) -> None:
         if not isinstance(value, list | tuple):
-            raise ParseError(f"{where} is not a list")
+            raise ParseError("is not a list")
         if len(value) > limit:
-            raise ParseError(f"{where} has {len(value)} items, the limit is {limit}")
+            raise ParseError(f"has {len(value)} items, the limit is {limit}")
         for position, item in enumerate(value):
-            inner(item, f"{where}[{position}]")
+            try:
+                inner(item)
+            except ParseError as error:
+                raise ParseError(f"{position}: {error}") from None
 
     return check
 
@@ -113,17 +117,20 @@ def mapping(
     checks = {**required, **(known or {})}
     needed = required.keys()
 
-    def check(value: object, where: str) -> None:
+    def check(value: object) -> None:
         if not isinstance(value, dict):
-            raise ParseError(f"{where} is not a mapping")
+            raise ParseError("is not a mapping")
         if len(value) > limit:
-            raise ParseError(f"{where} has {len(value)} keys, the limit is {limit}")
+            raise ParseError(f"has {len(value)} keys, the limit is {limit}")
         if missing := needed - value.keys():
-            raise ParseError(f"{where} lacks {', '.join(sorted(missing))}")
+            raise ParseError(f"lacks {', '.join(sorted(missing))}")
         for key, item in value.items():
             if not isinstance(key, str):
-                raise ParseError(f"{where} has a key that is not a string")
+                raise ParseError("has a key that is not a string")
             if inner := checks.get(key):
-                inner(item, f"{where}.{key}")
+                try:
+                    inner(item)
+                except ParseError as error:
+                    raise ParseError(f"{key}: {error}") from None
 
     return check

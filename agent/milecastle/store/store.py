@@ -25,7 +25,7 @@ BATCH = 256
 """Records in one transaction; a timer's ``flush`` ends it earlier when there is little to do."""
 RETRY = 5.0
 """Seconds without recording after the disk refused."""
-PRUNE_BATCH = 5000
+PRUNE_BATCH = 1000
 """Most exchanges that one ``prune`` removes, so that it never holds the daemon for long."""
 
 
@@ -98,7 +98,7 @@ class Store:
         if known.fetchone():
             if not self._pending:
                 self._connection.rollback()
-            raise ParseError("record.exchange was recorded before")
+            raise ParseError("exchange: was recorded before")
         session, name = self._session_for(record)
         attributes = record["attributes"]
         self._connection.execute(
