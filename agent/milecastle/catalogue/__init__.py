@@ -1,0 +1,13 @@
+"""AI services and the names by which a connection to one is recognised."""
+
+from milecastle.catalogue.catalogue import (
+    SELFTEST,
+    SELFTEST_NAME,
+    Call,
+    Catalogue,
+    Entry,
+    Name,
+)
+from milecastle.catalogue.reading import load, shipped
+
+__all__ = ["SELFTEST", "SELFTEST_NAME", "Call", "Catalogue", "Entry", "Name", "load", "shipped"]
