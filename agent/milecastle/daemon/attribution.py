@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 
 from milecastle.host import ProcessTable
 from milecastle.kernel import Flow
@@ -40,6 +41,13 @@ class Attributor:
     def recall(self, cookie: int) -> Attribution | None:
         """Return what was found out about a connection, None if that is forgotten."""
         return self._known.get(cookie)
+
+    def add_hash(self, cookie: int, sha256: str) -> None:
+        """Note the executable's hash, which takes longer to find than everything else."""
+        known = self._known.get(cookie)
+        if known is not None:
+            process = replace(known.process, sha256=sha256)
+            self._known[cookie] = replace(known, process=process)
 
 
 def describe(flow: Flow, process: Process | None, service: str | None) -> Attribution:

@@ -54,6 +54,7 @@ class Client:
         self._uid = peer.credentials.uid
         who = peer.credentials
         self._sees_all = who.uid == 0 or answers.group in (who.gid, *who.groups)
+        self._only = None if self._sees_all else who.uid
         self._requests: Mapping[str, Callable[[wire.Body], dict[str, Any] | list[Any]]] = {
             "status": self._status,
             "sessions": self._sessions,
@@ -80,6 +81,11 @@ class Client:
             self._peer.answer(frame, self._requests[frame.kind](frame.body))
         except RefusedError as refusal:
             self._peer.refuse(frame, refusal.code, str(refusal))
+        except LookupError as error:
+            # another user's session gets the same words: that it exists is not told either
+            self._peer.refuse(frame, "unknown", str(error.args[0] if error.args else "not found"))
+        except OSError as error:
+            self._peer.refuse(frame, "store", f"the store can't be read: {error}")
         except ValueError as error:  # an answer that is larger than a frame
             self._peer.refuse(frame, "too_large", str(error))
 
@@ -90,24 +96,20 @@ class Client:
         return {name: status[name] for name in ("ready", "version", "mode", "ca")}
 
     def _sessions(self, body: wire.Body) -> list[Any]:
-        self._answers.recorder.flush()
         limit = max(1, min(body["limit"], SESSIONS))
-        return self._answers.store.sessions(limit, uid=None if self._sees_all else self._uid)
+        return self._store().sessions(limit, self._only)
 
     def _show(self, body: wire.Body) -> dict[str, Any]:
-        self._answers.recorder.flush()
-        found = self._answers.store.show(body["session"])
-        return self._theirs(found, f"no session {body['session']}")
+        return self._store().show(body["session"], self._only)
 
     def _explain(self, body: wire.Body) -> dict[str, Any]:
-        self._answers.recorder.flush()
-        found = self._answers.store.exchange(body["exchange"])
-        return self._theirs(found, f"no exchange {body['exchange']}")
+        return self._store().explain(body["exchange"], self._only)
 
     def _tail(self, body: wire.Body) -> list[Any]:
-        history = self._sessions({"limit": body["history"]}) if body["history"] > 0 else []
+        history = max(0, min(body["history"], SESSIONS))
+        past = self._store().recent(history, self._only) if history else []
         self._answers.recorder.follow(self, self._event)
-        return history
+        return past
 
     def _event(self, event: Event) -> None:
         if self._sees_all or event.get("process", {}).get("uid") == self._uid:
@@ -118,11 +120,9 @@ class Client:
             raise RefusedError("forbidden", "only root may reload the policy")
         return self._answers.reload()
 
-    def _theirs(self, found: dict[str, Any] | None, missing: str) -> dict[str, Any]:
-        owner = (found or {}).get("process", {}).get("uid")
-        if found is None or not (self._sees_all or owner == self._uid):
-            raise RefusedError("unknown", missing)  # the same words: existence is not told either
-        return found
+    def _store(self) -> Store:
+        self._answers.recorder.flush()
+        return self._answers.store
 
 
 class Clients:

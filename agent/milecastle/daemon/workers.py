@@ -64,6 +64,8 @@ class WorkerSession:
         self.began = time.monotonic()
         self.heard = self.began
         """time.monotonic() of the last heartbeat."""
+        self.beating = False
+        """Whether a heartbeat came: the event loop of the worker runs."""
         self.open = 0
         """Connections that the worker says it has open."""
         self._requests: Mapping[str, Callable[[wire.Frame], None]] = {
@@ -129,11 +131,11 @@ class WorkerSession:
         log.info("worker %d serves after %.1f s", self.pid, self.heard - self.began)
 
     def _heartbeat(self, frame: wire.Frame) -> None:
-        first = self.heard == self.began
         self.heard = time.monotonic()
         self.open = frame.body["open"]
         self._shared.kernel.beat(time.monotonic_ns())
-        if first or self.open == 0:
+        if not self.beating:
+            self.beating = True
             self._shared.serving()
 
     def _attribute(self, frame: wire.Frame) -> None:
@@ -144,7 +146,9 @@ class WorkerSession:
             return
         attribution = self._shared.attributor.attribute(flow)
         record = attribution_record(attribution, self._shared.standing(attribution.service))
-        self._peer.answer(frame, record)
+        connection = record["connection"]
+        where = {"cookie": connection["cookie"], "destination": connection["destination"]}
+        self._peer.answer(frame, {**where, **record})
 
     def _names(self, frame: wire.Frame) -> None:
         for answer in frame.body["answers"][:ANSWERS]:

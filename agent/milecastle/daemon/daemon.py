@@ -1,0 +1,328 @@
+"""The daemon put together: what is made, in which order, and how it is undone.
+
+Everything is entered on one exit stack and left in reverse order, whatever happens: first the
+hooks, so that the host is free, then the children, then the sockets. The part that matters for the
+host's network needs no healthy process: the kernel removes the hooks with the daemon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from milecastle.catalogue import Catalogue
+from milecastle.daemon import accounts, ceremony, cgroups, preparing, selftest
+from milecastle.daemon.attribution import Attributor
+from milecastle.daemon.checkpoint import open_listeners, open_unix
+from milecastle.daemon.control import Answers, Clients
+from milecastle.daemon.names import HOSTS_FILE, Names
+from milecastle.daemon.notify import notify
+from milecastle.daemon.peer import Peer, listen
+from milecastle.daemon.recording import Recorder
+from milecastle.daemon.reload import Watch
+from milecastle.daemon.rules import Rules
+from milecastle.daemon.status import Status
+from milecastle.daemon.supervisor import Child
+from milecastle.daemon.workers import Shared, Workers
+from milecastle.host import ExecutableHashes, ProcessTable, cgroup_path
+from milecastle.kernel import Flow, Kernel, KernelUnavailable
+from milecastle.settings import Settings
+from milecastle.shipped import PACKAGE
+from milecastle.store import Store
+
+log = logging.getLogger(__name__)
+
+BODY_LIMIT = 32 << 20
+"""Bytes of a body that a worker holds for inspection."""
+KEEP_DAYS = 30.0
+KEEP_BYTES = 2 << 30
+PRUNE_SECONDS = 3600.0
+HOSTS_SECONDS = 300.0
+FIRST_WORKER_SECONDS = 20.0
+WORKER_UNIT = "milecastle-proxy"
+"""Under systemd, a worker is believed by the unit that its cgroup belongs to."""
+
+type Announce = Callable[[dict[str, Any]], None]
+
+
+class StartError(Exception):
+    """The daemon can't begin; the message says what to do."""
+
+
+class Daemon:
+    """One run of `milecastled`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        catalogue: Catalogue,
+        rules: Rules,
+        *,
+        external: bool = False,
+        announce: Announce | None = None,
+        ready: Callable[[Status], None] = lambda _status: None,
+    ) -> None:
+        self._settings = settings
+        self._catalogue = catalogue
+        self._rules = rules
+        self._external = external
+        self._announce = announce
+        self._on_ready = ready
+        self._stop = asyncio.Event()
+        self._began = time.monotonic()
+        self._hashes = ExecutableHashes()
+        self._hashing: set[int] = set()
+        self._children: list[Child] = []
+        self._kernel: Kernel
+        self._status: Status
+
+    def stop(self) -> None:
+        """End the run; may be called from a signal handler of the event loop."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Begin, serve until `stop`, undo everything. StartError where it can't begin."""
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                who = accounts.find()
+                watched = cgroups.resolve(self._settings.cgroup)
+                preparing.folders(self._settings, who)
+                stack.enter_context(preparing.only_one(self._settings.run_dir))
+                extra = preparing.published_catalogue(self._settings)
+                ca = await ceremony.hold(self._settings.state_dir, extra, accounts.SIGNER)
+                store = Store.open(self._settings.state_dir / "milecastle.db")
+                stack.callback(store.close)
+                tasks = await stack.enter_async_context(asyncio.TaskGroup())
+                stack.callback(cancel_tasks)
+                await self._begin(stack, tasks, who, watched, extra, ca, store)
+            except KernelUnavailable as error:
+                raise StartError(str(error)) from error
+            except (OSError, LookupError) as error:
+                raise StartError(str(error)) from error
+            self._on_ready(self._status)
+            await self._stop.wait()
+            self._status.stopping = True
+            notify(STOPPING="1")
+
+    # --- beginning -------------------------------------------------------------------------
+
+    async def _begin(  # one after the other, as the exit stack undoes it
+        self,
+        stack: contextlib.AsyncExitStack,
+        tasks: asyncio.TaskGroup,
+        who: accounts.Accounts,
+        watched: Path,
+        extra: list[Path],
+        ca: ceremony.HostCA,
+        store: Store,
+    ) -> None:
+        settings, run = self._settings, self._settings.run_dir
+        base = cgroups.base_for_children(watched)
+        worker_cgroup = stack.enter_context(cgroups.temporary(base, "worker"))
+        test_cgroup = stack.enter_context(cgroups.temporary(watched, "selftest"))
+        listeners = open_listeners()
+        for listener in listeners:
+            stack.callback(listener.socket.close)
+        sockets = {
+            "worker": open_unix(run / "worker.sock", 0o660, who.proxy_gid),
+            "control": open_unix(run / "control.sock", 0o666, who.readers_gid),
+        }
+        if not self._external:
+            sockets["signer"] = open_unix(run / "signer.sock", 0o660, who.proxy_gid)
+            signer = preparing.signer(settings, extra, sockets["signer"].fileno())
+            worker = preparing.worker(settings, worker_cgroup)
+            self._children = [Child(signer), *(Child(worker) for _ in range(settings.workers))]
+        for name, sock in sockets.items():
+            stack.callback((run / f"{name}.sock").unlink, missing_ok=True)
+            stack.callback(sock.close)
+        stack.push_async_callback(self._stop_children)
+        for child in self._children:
+            tasks.create_task(child.keep(), name=child.spec.name)
+
+        # compiling takes a second, as long as the worker takes to import: both at once
+        self._kernel = kernel = await asyncio.to_thread(Kernel.open, watched)
+        stack.callback(kernel.close)
+        kernel.exempt(cgroups.identity(worker_cgroup))
+        for listener in listeners:
+            kernel.vouch(listener.socket.fileno())
+        ports = {listener.family: listener.port for listener in listeners}
+        kernel.set_checkpoint(ports[4], ports.get(6, 0))
+
+        names = Names(kernel, self._catalogue, ca.covers)
+        self._attributor = Attributor(ProcessTable(self._hashes), self._service_of)
+        recorder = Recorder(store, self._attributor, self._rules.standing, now=time.time)
+        shared = Shared(
+            kernel=kernel,
+            attributor=self._attributor,
+            names=names,
+            recorder=recorder,
+            listeners=listeners,
+            standing=self._rules.standing,
+            configuration=self._configuration(ca.chain),
+            serving=self._progress,
+        )
+        workers = Workers(shared, self._credible(who, watched))
+        self._status = Status(
+            settings, self._rules, kernel, workers, names, recorder, store, ca,
+            self._children, self._began,
+        )  # fmt: skip
+        answers = Answers(store, recorder, self._status.report, self.reload, who.readers_gid)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(kernel.fileno(), self._kernel_events)
+        stack.callback(loop.remove_reader, kernel.fileno())
+        tasks.create_task(accept(listen(sockets["worker"]), workers.take, tasks))
+        tasks.create_task(accept(listen(sockets["control"]), Clients(answers).take, tasks))
+        tasks.create_task(workers.watch(self._kill))
+        tasks.create_task(self._housekeeping())
+        watch = Watch([self._rules.file, HOSTS_FILE], self._files_changed)
+        stack.callback(watch.close)
+
+        await self._prove(test_cgroup)
+        self._rules.apply(kernel)
+        names.learn_hosts_file()
+        if self._announce is not None:
+            recorder.follow(self, self._announce)
+        self._progress()
+
+    async def _prove(self, cgroup: Path) -> None:
+        """Send the synthetic exchange; nothing else is redirected before it came through."""
+        status = self._status
+        deadline = time.monotonic() + FIRST_WORKER_SECONDS
+        while not any(session.beating for session in status.workers.serving):
+            if time.monotonic() > deadline or self._stop.is_set():
+                raise StartError("no worker began to serve; the log above says why")
+            await asyncio.sleep(0.02)
+        number = self._catalogue.number(selftest.SERVICE)
+        self._kernel.set_service(number, redirect=True, closed=False, refuse=False)
+        self._kernel.learn(selftest.ADDRESS, number, selftest.TIMEOUT * 2)
+        seen: dict[int, dict[str, Any]] = {}
+        status.recorder.follow(
+            cgroup, lambda event: seen.update({event["process"].get("pid"): event})
+        )
+        launcher = PACKAGE / "daemon" / "launch.py"
+        status.outcome = await selftest.run(cgroup, status.ca.certificate, seen.get, launcher)
+        status.recorder.unfollow(cgroup)
+        self._kernel.forget(selftest.ADDRESS)
+        if not status.outcome.passed:
+            raise StartError(f"the self-test failed: {status.outcome.what}")
+
+    def _credible(self, who: accounts.Accounts, watched: Path) -> Callable[[Peer], bool]:
+        """Return what decides whether a peer on `worker.sock` is one of our workers."""
+        if not self._external:
+            return lambda peer: peer.credentials.pid in {child.pid for child in self._children}
+        root = cgroups.resolve("auto")
+
+        def of_the_unit(peer: Peer) -> bool:
+            path = cgroup_path(peer.credentials.pid)
+            unit = path.rsplit("/", 1)[-1]
+            if peer.credentials.uid != who.proxy_uid or not unit.startswith(WORKER_UNIT):
+                return False
+            self._kernel.exempt(cgroups.identity(root / path.lstrip("/")))
+            return True
+
+        return of_the_unit
+
+    def _configuration(self, chain: str) -> Callable[[], dict[str, Any]]:
+        """Return what workers are told at their hello; the policy is always the current one."""
+        settings = self._settings
+        key = secrets.token_bytes(32)
+        fixed = {
+            "key": key,
+            "settings": {
+                "capture": settings.capture,
+                "body_limit": BODY_LIMIT,
+                "upstream_ca": [path.read_text() for path in settings.upstream_ca],
+            },
+            "catalogue": [[str(path), path.read_text()] for path in settings.catalogue],
+            "chain": chain,
+        }
+        instances = iter(range(1, sys.maxsize))
+        return lambda: {**fixed, "instance": next(instances), "policy": self._rules.frame()}
+
+    # --- running ---------------------------------------------------------------------------
+
+    def reload(self) -> dict[str, Any]:
+        """Read the policy again. A bad file changes nothing; its problems are told and kept."""
+        changed = self._rules.reload()
+        if changed:
+            self._rules.apply(self._kernel)
+            self._status.workers.tell("policy", self._rules.frame())
+        return {"changed": changed, "problems": [str(one) for one in self._rules.problems]}
+
+    def _kernel_events(self) -> None:
+        for event in self._kernel.events():
+            if isinstance(event, Flow):
+                process = self._attributor.attribute(event).process
+                if process.exe and process.sha256 is None:
+                    self._hash(event.pid, event.cookie)
+            else:
+                packet = {"what": event.kind.name.lower(), "data": event.data}
+                self._status.workers.tell_one("packet", packet)
+
+    def _hash(self, pid: int, cookie: int) -> None:
+        """Read the executable in a thread, once for all its connections; exchanges don't wait."""
+        if pid in self._hashing:
+            return
+        self._hashing.add(pid)
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(None, self._hashes.sha256, pid)
+
+        def done(result: asyncio.Future[str | None]) -> None:
+            self._hashing.discard(pid)
+            if not result.cancelled() and (digest := result.result()):
+                self._attributor.add_hash(cookie, digest)
+
+        future.add_done_callback(done)
+
+    def _files_changed(self) -> None:
+        self._status.names.learn_hosts_file()
+        self.reload()
+
+    async def _housekeeping(self) -> None:
+        pruned = 0.0
+        while True:
+            self._status.names.learn_hosts_file()
+            if (now := time.monotonic()) - pruned > PRUNE_SECONDS:
+                self._status.store.prune(time.time(), KEEP_DAYS, KEEP_BYTES)
+                pruned = now
+            await asyncio.sleep(HOSTS_SECONDS)
+
+    def _progress(self) -> None:
+        serving = len(self._status.workers.serving)
+        state = {"READY": "1"} if self._status.ready else {}
+        notify(**state, STATUS=f"{serving} workers serve" if serving else "no worker serves")
+
+    def _kill(self, pid: int) -> None:
+        for child in self._children:
+            if child.pid == pid:
+                child.kill()
+
+    def _service_of(self, number: int) -> str | None:
+        service = self._catalogue.by_number(number)
+        return service.id if service else None
+
+    async def _stop_children(self) -> None:
+        await asyncio.gather(*(child.stop() for child in self._children))
+
+
+async def accept(
+    peers: AsyncIterator[Peer],
+    take: Callable[[Peer], Coroutine[Any, Any, None]],
+    tasks: asyncio.TaskGroup,
+) -> None:
+    """Give each connection a task of its own."""
+    async for peer in peers:
+        tasks.create_task(take(peer))
+
+
+def cancel_tasks() -> None:
+    """End every task but this one; they hold nothing that the exit stack does not close."""
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:  # type: ignore[operator]
+        task.cancel()

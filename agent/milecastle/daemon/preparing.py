@@ -1,0 +1,74 @@
+"""What the daemon makes before it starts anything: folders, a lock, copies, command lines."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from milecastle.daemon import accounts
+from milecastle.daemon.supervisor import Spec
+from milecastle.settings import Settings
+
+
+def folders(settings: Settings, who: accounts.Accounts) -> None:
+    """Make the state and run directories; both may be entered by the unprivileged users."""
+    for folder in (settings.state_dir, settings.run_dir):
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o755)
+    signer = settings.state_dir / "signer"
+    signer.mkdir(exist_ok=True)
+    signer.chmod(0o700)
+    os.chown(signer, who.signer_uid, -1)
+
+
+@contextlib.contextmanager
+def only_one(run_dir: Path) -> Iterator[None]:
+    """Hold the lock of a run directory: two daemons on one would fight over its sockets."""
+    with (run_dir / "milecastled.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OSError(f"another milecastled runs with {run_dir}") from None
+        yield
+
+
+def published_catalogue(settings: Settings) -> list[Path]:
+    """Copy the operator's catalogue files to where the signer's user may read them."""
+    folder = settings.run_dir / "catalogue"
+    folder.mkdir(exist_ok=True)
+    copies = []
+    for number, path in enumerate(settings.catalogue):
+        copy = folder / f"{number}-{path.name}"
+        copy.write_text(path.read_text())
+        copy.chmod(0o644)
+        copies.append(copy)
+    return copies
+
+
+def worker(settings: Settings, cgroup: Path) -> Spec:
+    """Return how a worker is run."""
+    command = [sys.executable, "-I", "-m", "milecastle.proxy.main"]
+    command += ["--run-dir", str(settings.run_dir)]
+    return Spec("worker", tuple(command), accounts.PROXY, cgroup)
+
+
+def signer(settings: Settings, catalogue: list[Path], descriptor: int) -> Spec:
+    """Return how the signer is run: no network, one writable folder."""
+    state = settings.state_dir
+    command = [sys.executable, "-I", "-m", "milecastle.signer.main"]
+    command += ["--socket-fd", str(descriptor), "--key", str(state / "signer/intermediate.key")]
+    command += ["--chain", str(state / "ca/intermediate.pem")]
+    command += ["--audit", str(state / "signer/audit.jsonl"), "--peer-user", accounts.PROXY]
+    command += [word for path in catalogue for word in ("--catalogue", str(path))]
+    return Spec(
+        "signer",
+        tuple(command),
+        accounts.SIGNER,
+        no_network=True,
+        descriptors=(descriptor,),
+        write=(state / "signer",),
+    )

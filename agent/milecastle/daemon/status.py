@@ -1,0 +1,108 @@
+"""What `milecastle status` is told: numbers, and sentences on what is less than it should be."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from milecastle import __version__
+from milecastle.daemon.ceremony import HostCA
+from milecastle.daemon.names import Names
+from milecastle.daemon.recording import Recorder
+from milecastle.daemon.rules import Rules
+from milecastle.daemon.selftest import Outcome
+from milecastle.daemon.supervisor import Child
+from milecastle.daemon.workers import Workers
+from milecastle.kernel import Kernel
+from milecastle.settings import Settings
+from milecastle.store import Store
+
+
+@dataclass(slots=True)
+class Status:
+    """The parts of a running daemon that have something to say."""
+
+    settings: Settings
+    rules: Rules
+    kernel: Kernel
+    workers: Workers
+    names: Names
+    recorder: Recorder
+    store: Store
+    ca: HostCA
+    children: Sequence[Child]
+    began: float
+    """time.monotonic() of the start."""
+    outcome: Outcome = Outcome(False, "not run yet")  # noqa: RUF009 - frozen
+    stopping: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether interception works now."""
+        return self.outcome.passed and not self.stopping and bool(self.workers.serving)
+
+    def report(self) -> dict[str, Any]:
+        """Return what `milecastle status --json` prints."""
+        now = time.monotonic()
+        health = self.store.health()
+        return {
+            "ready": self.ready,
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime_s": round(now - self.began, 1),
+            "mode": self.rules.policy.mode,
+            "cgroup": self.settings.cgroup,
+            "state_dir": str(self.settings.state_dir),
+            "selftest": {
+                "passed": self.outcome.passed,
+                "what": self.outcome.what,
+                "ms": round(self.outcome.milliseconds, 1),
+            },
+            "policy": {
+                "file": str(self.rules.file),
+                "rules": len(self.rules.policy.rules),
+                "problems": [str(problem) for problem in self.rules.problems],
+            },
+            "workers": [
+                {
+                    "pid": session.pid,
+                    "serving": session.serving,
+                    "silent_ms": round((now - session.heard) * 1000),
+                    "open": session.open,
+                }
+                for session in self.workers.sessions
+            ],
+            "children": [
+                {"name": child.spec.name, "pid": child.pid, "starts": child.starts}
+                for child in self.children
+            ],
+            "kernel": self.kernel.counters(),
+            "names": {"learned": self.names.learned, "refused": self.names.refused},
+            "records": {"taken": self.recorder.recorded, "refused": self.recorder.refused},
+            "ca": {
+                "certificate": str(self.ca.certificate),
+                "bundle": str(self.ca.bundle),
+                "expires": self.ca.expires,
+                "missing": sorted(self.ca.missing),
+            },
+            "store": health,
+            "degraded": list(self._degraded(health.get("fault"))),
+        }
+
+    def _degraded(self, fault: str | None) -> list[str]:
+        found = [str(problem) for problem in self.rules.problems]
+        if not self.workers.serving:
+            found.append("no worker serves: connections follow on_failure")
+        if self.ca.missing:
+            found.append(
+                f"the CA does not cover {len(self.ca.missing)} domains of the catalogue, their "
+                "traffic passes uninspected: run `milecastle ca rotate` and trust the new root"
+            )
+        if self.ca.advice:
+            found.append(self.ca.advice)
+        if fault:
+            found.append(f"recording is interrupted: {fault}")
+        return found
