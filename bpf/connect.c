@@ -104,7 +104,8 @@ static __always_inline u8 obstacle(void *ctx, u32 device, bool v4)
 		return REASON_BOUND_DEVICE;
 	}
 	beat = heartbeats.lookup(&zero);
-	if (!beat || !*beat || bpf_ktime_get_ns() - *beat > HEARTBEAT_NS) {
+	/* signed: a beat that lands while we read the clock is not 500 years old */
+	if (!beat || !*beat || (s64)(bpf_ktime_get_ns() - *beat) > (s64)HEARTBEAT_NS) {
 		count(COUNT_HEARTBEAT);
 		return REASON_HEARTBEAT;
 	}

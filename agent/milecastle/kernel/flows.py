@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from milecastle.kernel.layout import FlowRecord, Outcome, PacketKind, PacketRecord, Reason, unpacked
-from milecastle.model import Connection, Endpoint
 
 TCP = 6
 UDP = 17
@@ -15,9 +14,20 @@ UDP = 17
 class Flow:
     """One connect() to a service's address, seen from inside the kernel."""
 
-    connection: Connection
+    cookie: int
+    """The socket's (SO_COOKIE)."""
+    netns: int
+    """The cookie of the socket's network namespace (SO_NETNS_COOKIE)."""
+    cgroup: int
+    """The id of the calling thread's cgroup: the inode of its directory."""
+    opened_ns: int
+    """CLOCK_MONOTONIC, nanoseconds."""
+    address: str
+    """Where the application wanted to go; IPv4 also where it said ::ffff:a.b.c.d."""
+    port: int
     pid: int
     """The thread group's id, in the first pid namespace, as the daemon's own /proc has it."""
+    tid: int
     uid: int
     gid: int
     comm: str
@@ -27,23 +37,18 @@ class Flow:
     reason: Reason
     protocol: int = TCP
 
-    @property
-    def cookie(self) -> int:
-        return self.connection.cookie
-
     @classmethod
     def from_record(cls, record: FlowRecord) -> Flow:
         """ValueError where the record holds numbers that the header does not name."""
         return cls(
-            Connection(
-                cookie=record.cookie,
-                destination=Endpoint(unpacked(bytes(record.destination)), record.port),
-                netns=record.netns,
-                cgroup_id=record.cgroup,
-                tid=record.tid,
-                opened_ns=record.opened_ns,
-            ),
+            cookie=record.cookie,
+            netns=record.netns,
+            cgroup=record.cgroup,
+            opened_ns=record.opened_ns,
+            address=unpacked(bytes(record.destination)),
+            port=record.port,
             pid=record.pid,
+            tid=record.tid,
             uid=record.uid,
             gid=record.gid,
             comm=record.comm.decode("utf-8", "replace"),

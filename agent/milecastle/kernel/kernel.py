@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import ipaddress
-import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from milecastle.kernel import libbpf
@@ -37,7 +36,6 @@ MOST_EVENTS = 512
 """Most events that one call of events() yields: the event loop has other work."""
 MINIMUM_TTL_S = 60
 MAXIMUM_TTL_S = 86_400
-LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 
 
 class Kernel:
@@ -48,9 +46,8 @@ class Kernel:
         self._maps = loaded.maps
         check_sizes(loaded.maps)
         self._pending: list[Flow | Packet] = []
-        self._rings = libbpf.Rings(
-            {name: loaded.maps[name] for name in ("flow_ring", "packet_ring")}, self._take
-        )
+        self._unreadable = 0
+        self._rings = libbpf.Rings({name: loaded.maps[name] for name in READERS}, self._take)
 
     @classmethod
     def open(cls, cgroup: Path, *, python: str = "/usr/bin/python3") -> Kernel:
@@ -132,45 +129,47 @@ class Kernel:
 
     # --- what happened ------------------------------------------------------------------------
 
-    def flow(self, netns: int, family: int, port: int, address: str = "") -> Flow | None:
-        """Return the redirected connection that the checkpoint sees as its peer, or None.
-
-        ``address`` is the peer's, where the application bound one; else loopback.
-        """
-        peer = packed(address or LOOPBACK[socket.AddressFamily(family)])
-        source = Source(Address.from_buffer_copy(peer), netns, port, 0)
+    def flow(self, address: str, port: int, netns: int) -> Flow | None:
+        """Return the redirected connection that the checkpoint sees come from this source."""
+        source = Source(Address.from_buffer_copy(packed(address)), netns, port, 0)
         cookie = libbpf.lookup(self._maps["ports"], bytes(source), 8)
-        return None if cookie is None else self._flow(cookie)
+        if cookie is None:
+            return None
+        raw = libbpf.lookup(self._maps["flows"], cookie, ctypes.sizeof(FlowRecord))
+        return None if raw is None else Flow.from_record(FlowRecord.from_buffer_copy(raw))
 
     def fileno(self) -> int:
         """Return the epoll descriptor that is readable while events() has something."""
         return self._rings.fileno()
 
     def events(self) -> Iterator[Flow | Packet]:
-        """Yield what was reported since, at most MOST_EVENTS; records that make no sense are left out."""
+        """Yield what was reported since, at most MOST_EVENTS; what makes no sense is counted."""
         self._rings.consume()
         events, self._pending = self._pending, []
         yield from events
 
     def counters(self) -> dict[str, int]:
-        """Return every counter's sum over all CPUs, by its name in lower case."""
+        """Return every counter's sum over all CPUs, by its name in lower case, and our own."""
         fd, size = self._maps["counters"], libbpf.per_cpu_size(8)
         sums = {}
         for counter in Counter:
             raw = libbpf.lookup(fd, struct.pack("=I", counter), size) or b""
             sums[counter.name.lower()] = sum(struct.unpack(f"={len(raw) // 8}Q", raw))
-        return sums
-
-    def _flow(self, cookie: bytes) -> Flow | None:
-        raw = libbpf.lookup(self._maps["flows"], cookie, ctypes.sizeof(FlowRecord))
-        return None if raw is None else Flow.from_record(FlowRecord.from_buffer_copy(raw))
+        return sums | {"record_unreadable": self._unreadable}
 
     def _take(self, ring: str, record: bytes) -> bool:
-        if ring == "flow_ring":
-            self._pending.append(Flow.from_record(FlowRecord.from_buffer_copy(record)))
-        else:
-            self._pending.append(Packet.from_record(PacketRecord.from_buffer_copy(record)))
+        try:
+            self._pending.append(READERS[ring](record))
+        except ValueError:
+            self._unreadable += 1
         return len(self._pending) < MOST_EVENTS
+
+
+READERS: dict[str, Callable[[bytes], Flow | Packet]] = {
+    "flow_ring": lambda raw: Flow.from_record(FlowRecord.from_buffer_copy(raw)),
+    "packet_ring": lambda raw: Packet.from_record(PacketRecord.from_buffer_copy(raw)),
+}
+"""What the records of each ring buffer are."""
 
 
 def check_sizes(maps: dict[str, int]) -> None:

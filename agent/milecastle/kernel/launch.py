@@ -24,7 +24,7 @@ MOST_BYTES = 1 << 16
 LOADER = Path(__file__).with_name("loader.py")
 
 
-class KernelUnavailable(Exception):
+class KernelUnavailable(Exception):  # noqa: N818 - a state, as the operator is told of it
     """The hooks are not there: one sentence, and what the operator can do."""
 
     def __init__(self, problem: str, hint: str = "") -> None:

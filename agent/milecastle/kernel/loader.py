@@ -50,7 +50,7 @@ MAPS = (
 CGROUP2 = 0x63677270  # CGROUP2_SUPER_MAGIC, include/uapi/linux/magic.h
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - what happened to the request
     """Why nothing was loaded: one sentence, and what the reader can do."""
 
     def __init__(self, problem, hint=""):
@@ -131,7 +131,9 @@ def attach(bcc, program, name, cgroup):
             f"another BPF program holds {name} on this cgroup or above for itself alone",
             "`bpftool cgroup tree` lists it: the one without the flag `multi`",
         )
-    raise Refused(f"{name} cannot be attached: {os.strerror(number)}", f"Linux {os.uname().release}")
+    raise Refused(
+        f"{name} cannot be attached: {os.strerror(number)}", f"Linux {os.uname().release}"
+    )
 
 
 def load_everything(cgroup_path, bpf):

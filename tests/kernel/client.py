@@ -1,0 +1,69 @@
+"""What the tests' clients do: operations in, results out, both as JSON. Runs on the system Python.
+
+    python3 -I -S client.py '[{"do": "tcp", "to": "198.51.100.5"}]'
+"""
+
+import errno
+import json
+import os
+import socket
+import sys
+
+SO_COOKIE = 57
+
+
+def made(op, kind):
+    family = socket.AF_INET6 if ":" in op["to"] else socket.AF_INET
+    sock = socket.socket(family, kind, op.get("protocol", 0))
+    sock.settimeout(5)
+    if op.get("device"):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, op["device"].encode())
+    if op.get("source"):
+        sock.bind((op["source"], 0))
+    return sock
+
+
+def cookie(sock):
+    return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8), sys.byteorder)
+
+
+def tcp(op):
+    """Connect, read the greeting, say who we seem to talk to."""
+    with made(op, socket.SOCK_STREAM) as sock:
+        result = {"cookie": cookie(sock), "pid": os.getpid()}
+        sock.connect((op["to"], op.get("port", 443)))
+        result["peer"] = sock.getpeername()[:2]
+        result["local"] = sock.getsockname()[:2]
+        if not op.get("hasty"):
+            result["said"] = sock.recv(64).decode().strip()
+        return result
+
+
+def udp(op):
+    """Send one datagram from a socket that is connected or not; read the answer."""
+    with made(op, socket.SOCK_DGRAM) as sock:
+        to = (op["to"], op.get("port", 443))
+        result = {"cookie": cookie(sock), "pid": os.getpid()}
+        if op.get("connected"):
+            sock.connect(to)
+            result["connected"] = sock.getpeername()[:2]
+            if op.get("silent"):
+                return result
+            sock.send(b"ping")
+        else:
+            sock.sendto(b"ping", to)
+        result["said"] = sock.recv(64).decode()
+        return result
+
+
+def attempt(op):
+    try:
+        return {"tcp": tcp, "udp": udp}[op["do"]](op)
+    except TimeoutError:
+        return {"error": "timeout"}
+    except OSError as error:
+        return {"error": errno.errorcode.get(error.errno, str(error))}
+
+
+if __name__ == "__main__":
+    print(json.dumps([attempt(op) for op in json.loads(sys.argv[1])]))
