@@ -94,7 +94,7 @@ def on_this_host() -> Iterator[Path]:
 
 def listdir(folder: Path) -> list[str]:
     try:
-        return os.listdir(folder)
+        return [entry.name for entry in folder.iterdir()]
     except OSError:
         return []
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import glob
 import os
 import platform
 import re
@@ -34,17 +33,17 @@ class Need:
     def met(self) -> bool:
         if self.command:
             return shutil.which(self.command, path=search_path()) is not None
-        return bool(glob.glob(self.files))
+        return any(Path("/").glob(self.files))
 
 
 AGENT = (
     # PyPI's "bcc" is another project: the real one is Debian's, for the system's Python only
-    Need("python3-bpfcc", files="/usr/lib/python3/dist-packages/bcc/__init__.py"),
-    Need("libbpf1", files="/usr/lib/*/libbpf.so.[01]"),
+    Need("python3-bpfcc", files="usr/lib/python3/dist-packages/bcc/__init__.py"),
+    Need("libbpf1", files="usr/lib/*/libbpf.so.[01]"),
     Need("iproute2", command="ip"),
 )
 LAB = (
-    Need("ca-certificates", files="/etc/ssl/certs/ca-certificates.crt"),
+    Need("ca-certificates", files="etc/ssl/certs/ca-certificates.crt"),
     Need("curl", command="curl"),
     Need("dnsmasq-base", command="dnsmasq"),
     Need("iperf3", command="iperf3"),

@@ -18,6 +18,8 @@ import hashlib
 import json
 import os
 import pwd
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -33,6 +35,8 @@ STAMP = VENV / ".setup.json"
 LAB = ROOT / "tests" / "lab"
 UV = ROOT / "build" / "uv"
 """Where uv is put when it is needed and not there: a virtual environment with nothing else."""
+
+LOG = ROOT / "build" / "setup.log"
 
 STRICT = ("run", "demo")
 """Purposes that mean nothing without root and a fitting kernel."""
@@ -80,15 +84,14 @@ def root() -> bool:
     return os.geteuid() == 0
 
 
-def command(arguments: Sequence[object], what: str, *, quiet: bool = True) -> str:
-    """Run a command to its end and return what it printed, or stop with its last words."""
+def command(arguments: Sequence[object], what: str) -> str:
+    """Run a command to its end and return what it printed, or stop with its complaint."""
     told = [str(argument) for argument in arguments]
     try:
         done = subprocess.run(
             told,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if quiet else None,
+            capture_output=True,
             text=True,
             env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
             check=False,
@@ -96,9 +99,32 @@ def command(arguments: Sequence[object], what: str, *, quiet: bool = True) -> st
     except OSError as error:
         raise Stop(f"{what} failed: {error}") from None
     if done.returncode:
-        last = [line for line in (done.stderr or done.stdout or "").splitlines() if line.strip()]
-        raise Stop(f"{what} failed: {' / '.join(last[-3:]) or f'exit code {done.returncode}'}")
+        raise Stop(
+            f"{what} failed: {gist(done.stdout + done.stderr) or done.returncode}{logged(done)}"
+        )
     return done.stdout
+
+
+def gist(output: str) -> str:
+    """Return the line that most probably says what went wrong: the last that names an error."""
+    lines = [line.strip(" \u2502\u2570\u2500>") for line in output.splitlines() if line.strip()]
+    named = [line for line in lines if COMPLAINT.search(line)]
+    return (named or lines or [""])[-1][:300]
+
+
+COMPLAINT = re.compile(
+    r"^(E: |ERROR|npm error code|npm ERR!)|Error: |error: (?!subprocess|metadata)"
+)
+
+
+def logged(done: subprocess.CompletedProcess) -> str:
+    """Keep a failed command's whole output, and say where."""
+    try:
+        LOG.parent.mkdir(exist_ok=True)
+        LOG.write_text(f"{shlex.join(done.args)}\n{done.stdout}{done.stderr}")
+    except OSError:
+        return ""
+    return f" (all of it: {LOG})"
 
 
 # --- the host: packages, users, kernel -------------------------------------------------------
@@ -133,10 +159,9 @@ def known(lookup: object, name: str) -> bool:
 
 
 def sentences_without_root(purpose: str, packages: list[str], accounts: list[str]) -> list[str]:
-    again = "setup" if purpose == "setup" else purpose
     if packages or accounts:
         absent = ", ".join([*packages, *accounts])
-        return [f"{absent} missing on this host, and installing takes root: run 'sudo make {again}'"]
+        return [f"this host lacks {absent}, and adding that takes root: run 'sudo make {purpose}'"]
     if purpose in STRICT:
         return [f"BPF programs and namespaces take root: run 'sudo make {purpose}'"]
     return []
@@ -207,7 +232,8 @@ def environment(extras: str) -> None:
     digest = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
     python = VENV / "bin" / "python"
     stamp = read_stamp()
-    usable = os.access(python, os.X_OK)
+    # a moved checkout leaves commands that begin with the old path
+    usable = os.access(python, os.X_OK) and stamp.get("root", str(ROOT)) == str(ROOT)
     if usable and stamp.get("pyproject") == digest and extras in ("", stamp.get("extras")):
         return
     extras = extras or stamp.get("extras", "")
@@ -221,7 +247,7 @@ def environment(extras: str) -> None:
     what = f"{ROOT}[{extras}]" if extras else str(ROOT)
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     command([*pip, "--editable", what], "pip install")
-    STAMP.write_text(json.dumps({"pyproject": digest, "extras": extras}))
+    STAMP.write_text(json.dumps({"pyproject": digest, "extras": extras, "root": str(ROOT)}))
 
 
 def read_stamp() -> dict:
