@@ -87,6 +87,12 @@ def test_an_operator_cannot_take_the_self_test_s_name():
     assert taken.match("selftest.milecastle.invalid") == SELFTEST
 
 
+def test_a_later_entry_has_the_names_that_it_claims_even_where_it_replaces_an_earlier_one():
+    both = Catalogue([entry("a", "one.test"), entry("b", "two.test"), entry("a", "two.test")])
+    assert both.match("two.test").id == "a"
+    assert both.match("one.test") is None
+
+
 def test_only_what_may_be_decrypted_is_in_the_ca():
     assert CATALOGUE.domains() == (
         "api.example.com",

@@ -58,8 +58,10 @@ class Catalogue:
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         """Take the entries; where two claim one name, or share an id, the later one has it."""
-        known = {entry.service.id: entry for entry in entries}
-        known[SELFTEST.id] = Entry(SELFTEST, "documented", (SELFTEST_NAME,))
+        known: dict[str, Entry] = {}
+        for entry in (*entries, Entry(SELFTEST, "documented", (SELFTEST_NAME,))):
+            known.pop(entry.service.id, None)  # the later one comes last, also for its names
+            known[entry.service.id] = entry
         self.entries: Mapping[str, Entry] = MappingProxyType(known)
         self.services: Mapping[str, Service] = MappingProxyType(
             {id_: entry.service for id_, entry in known.items()}
