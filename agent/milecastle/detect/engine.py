@@ -1,0 +1,110 @@
+"""Compose the detectors: every segment is read by each of them, as it stands and decoded.
+
+A conversation is sent again with every turn, so what was read once is answered from a bounded
+memory, keyed by a digest of the text and of where it stood.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from milecastle.detect import rules
+from milecastle.detect.candidate import Unfinished
+from milecastle.detect.normalise import Decoder
+from milecastle.detect.patterns import Patterns
+from milecastle.detect.resolve import merge
+from milecastle.model import Finding, Segment
+
+
+class Detector(Protocol):
+    """Reads one segment. Bounded in time and memory; Unfinished says that it gave up."""
+
+    def scan(self, segment: Segment) -> list[Finding]: ...
+
+
+DETECTORS: tuple[Callable[[bytes], Detector], ...] = ()
+"""Detectors beside the patterns: each is made with the digest key and reads segments as sent."""
+
+READERS: tuple[Callable[[bytes], Detector], ...] = ()
+"""Detectors that also read what was encoded in a segment, as the patterns do."""
+
+REMEMBERED = 4_096
+"""Segments whose findings are kept."""
+
+
+class Engine:
+    """All detectors over one set of rules. One thread at a time."""
+
+    def __init__(self, rules_: Sequence[rules.Rule], *, key: bytes) -> None:
+        self.rules = tuple(rules_)
+        self._key = key
+        self._patterns = Patterns(self.rules, key)
+        self._readers: tuple[Detector, ...] = (self._patterns, *(new(key) for new in READERS))
+        self._detectors = tuple(new(key) for new in DETECTORS)
+        self._decoder = Decoder(self.rules)
+        self._memory: OrderedDict[bytes, tuple[Finding, ...]] = OrderedDict()
+
+    @classmethod
+    def load(cls, rule_files: Sequence[tuple[str, str]], *, key: bytes) -> Engine:
+        """Compile these (name, YAML text) files; ParseError lists everything wrong with them.
+
+        ``key`` (16 bytes or more, secret to the host) keys the findings' digests.
+        """
+        return cls(rules.load(rule_files), key=key)
+
+    def scan(self, segments: Iterable[Segment]) -> list[Finding]:
+        """Return all findings. Raise Unfinished, with what was found, where a budget ran out."""
+        findings: list[Finding] = []
+        unfinished = ""
+        for segment in segments:
+            try:
+                findings += self.scan_one(segment)
+            except Unfinished as error:
+                findings += error.findings
+                unfinished = unfinished or error.why
+        if unfinished:
+            raise Unfinished(unfinished, findings)
+        return findings
+
+    def scan_one(self, segment: Segment) -> list[Finding]:
+        """Return one segment's findings, from memory where the same text stood there before."""
+        key = self._identity(segment)
+        known = self._memory.get(key)
+        if known is None:
+            known = tuple(self._read(segment))
+            self._memory[key] = known
+            while len(self._memory) > REMEMBERED:
+                self._memory.popitem(last=False)
+        else:
+            self._memory.move_to_end(key)
+        return [replace(finding, place=segment.place) for finding in known]
+
+    def _read(self, segment: Segment) -> list[Finding]:
+        findings: list[Finding] = []
+        unfinished = ""
+        for detector in (*self._readers, *self._detectors):
+            try:
+                findings += detector.scan(segment)
+            except Unfinished as error:
+                findings += error.findings
+                unfinished = unfinished or error.why
+        try:
+            for view in self._decoder.views(segment.text):
+                decoded = replace(segment, text=view.text)
+                for reader in self._readers:
+                    findings += view.back(reader.scan(decoded))
+        except Unfinished as error:
+            unfinished = unfinished or error.why
+        findings = merge(findings)
+        if unfinished:
+            raise Unfinished(unfinished, findings)
+        return findings
+
+    def _identity(self, segment: Segment) -> bytes:
+        where = "\0".join((segment.role, segment.provenance, segment.label, segment.tool, ""))
+        data = (where + segment.text).encode(errors="replace")
+        return hashlib.blake2b(data, digest_size=16, key=self._key[:64]).digest()

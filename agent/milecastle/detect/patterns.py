@@ -1,0 +1,202 @@
+"""The pattern engine: one RE2 Set over all rules says which of them can match, then only those
+are matched exactly and their candidates checked.
+
+RE2 is linear in the text whatever the pattern. A Set whose automaton has no memory left answers
+"nothing", so one more expression that matches every text stands in it: where that one is missing
+from the answer, nothing was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import re2
+
+from milecastle.detect.candidate import NEARBY, Candidate, Unfinished
+from milecastle.detect.decoys import decoy
+from milecastle.detect.masking import digest, excerpt
+from milecastle.detect.rules import Rule
+from milecastle.detect.taxonomy import ids
+from milecastle.model import Finding, Segment
+
+MEMORY = 48 << 20
+"""Bytes that the Set's program and automaton may take."""
+CANDIDATES = 20_000
+"""Matches that are looked at in one text, of all rules together."""
+LABELLED = 8_192
+"""A text up to this long is read together with the key that it stood under."""
+LONGEST_LABEL = 64
+EVERY_TEXT = r"\A"
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Where a rule matched, as byte offsets: the secret, the name, the whole."""
+
+    rule: Rule
+    secret: tuple[int, int]
+    name: tuple[int, int]
+    whole: tuple[int, int]
+
+
+class Patterns:
+    """Scans one text for all rules. Not safe for two threads at once."""
+
+    def __init__(self, rules: Sequence[Rule], key: bytes) -> None:
+        self._rules = tuple(rules)
+        self._key = key
+        self._groups = [group_numbers(rule) for rule in rules]
+        options = re2.Options()
+        options.max_mem = MEMORY
+        options.never_capture = True
+        options.log_errors = False
+        self._set = re2.Set.SearchSet(options)
+        self._set.Add(EVERY_TEXT)
+        for rule in rules:
+            self._set.Add(rule.trigger.encode())
+        self._set.Compile()
+
+    def scan(self, segment: Segment) -> list[Finding]:
+        """Return the findings, in order of place; Unfinished where a budget ran out."""
+        lead = lead_of(segment)
+        text = lead + segment.text
+        data = text.encode(errors="replace")
+        hit = self.triggered(data)
+        if not hit:
+            return []
+        spans: list[Spans] = []
+        cut = False
+        for number in hit:
+            for found in self._exact(number, data):
+                if len(spans) >= CANDIDATES:
+                    cut = True
+                    break
+                spans.append(found)
+        findings = self._judge(segment, text, len(lead), to_code_points(spans, data, text))
+        if cut:
+            raise Unfinished(f"more than {CANDIDATES} candidates in one text", findings)
+        return findings
+
+    def triggered(self, data: bytes) -> list[int]:
+        """Return the numbers of the rules that may match, in order of the rules."""
+        hit = self._set.Match(data)
+        if not hit or 0 not in hit:
+            raise Unfinished("the automaton ran out of memory")
+        return sorted(number - 1 for number in hit if number)
+
+    def _exact(self, number: int, data: bytes) -> Iterator[Spans]:
+        rule = self._rules[number]
+        secret, name = self._groups[number]
+        for match in rule.regexp().finditer(data):
+            yield Spans(rule, match.span(secret), match.span(name), match.span())
+
+    def _judge(
+        self, segment: Segment, text: str, lead: int, spans: Iterable[Spans]
+    ) -> list[Finding]:
+        found: list[tuple[tuple[bool, float, int], Finding]] = []
+        for span in spans:
+            start, end = span.secret
+            if start < lead or start >= end:
+                continue
+            candidate = Candidate(
+                secret=text[start:end],
+                name=text[slice(*span.name)] if span.name != span.whole else "",
+                before=text[max(0, start - NEARBY) : start],
+                after=text[end : end + NEARBY],
+                context=text[slice(*span.whole)],
+            )
+            verdict = judge(span.rule, candidate)
+            if verdict is None:
+                continue
+            score, words = verdict
+            owasp, atlas = ids(span.rule.category, segment.provenance)
+            finding = Finding(
+                category=span.rule.category,
+                rule=span.rule.id,
+                severity=span.rule.severity,
+                start=start - lead,
+                end=end - lead,
+                excerpt=excerpt(candidate.secret, span.rule.keep),
+                place=segment.place,
+                provenance=segment.provenance,
+                score=score,
+                evidence=words,
+                digest=digest(candidate.secret, self._key),
+                owasp=owasp,
+                atlas=atlas,
+            )
+            found.append(((not span.rule.generic, score, end - start), finding))
+        return without_overlaps(found)
+
+
+def judge(rule: Rule, candidate: Candidate) -> tuple[float, str] | None:
+    """Return (score, evidence) of a candidate that passes all the rule's checks."""
+    if decoy(candidate.secret):
+        return None
+    score = 1.0
+    words = []
+    for check, argument in rule.checks:
+        evidence = check(candidate, argument)
+        if evidence is None:
+            return None
+        score = min(score, evidence.score)
+        words.append(evidence.words)
+    return score, ", ".join(filter(None, words)) or "the format"
+
+
+def without_overlaps(
+    found: Iterable[tuple[tuple[bool, float, int], Finding]],
+) -> list[Finding]:
+    """Keep the best finding of each place, per category: named over generic, sure over unsure.
+
+    Where a named one loses, the winner grows to cover both, so that redaction misses nothing.
+    """
+    kept: dict[str, list[Finding]] = {}
+    for (named, _, _), finding in sorted(found, key=lambda pair: pair[0], reverse=True):
+        others = kept.setdefault(finding.category, [])
+        for number, other in enumerate(others):
+            if finding.start < other.end and other.start < finding.end:
+                if named:
+                    start, end = min(finding.start, other.start), max(finding.end, other.end)
+                    others[number] = replace(other, start=start, end=end)
+                break
+        else:
+            others.append(finding)
+    return sorted((f for group in kept.values() for f in group), key=lambda f: (f.start, f.end))
+
+
+def lead_of(segment: Segment) -> str:
+    """Return what is read before the text: the key that it stood under, as an assignment."""
+    if not segment.label or len(segment.text) > LABELLED:
+        return ""
+    return f'{segment.label[-LONGEST_LABEL:]}: "'
+
+
+def group_numbers(rule: Rule) -> tuple[int, int]:
+    """Return the numbers of the groups ``secret`` and ``name``; 0, the whole, where missing."""
+    index = {
+        name.decode() if isinstance(name, bytes) else name: number
+        for name, number in rule.regexp().groupindex.items()
+    }
+    return index.get("secret", 0), index.get("name", 0)
+
+
+def to_code_points(spans: Sequence[Spans], data: bytes, text: str) -> Sequence[Spans]:
+    """Translate offsets into UTF-8 to offsets into the text; one pass over the text."""
+    if len(data) == len(text):
+        return spans
+    offsets = sorted(
+        {offset for s in spans for pair in (s.secret, s.name, s.whole) for offset in pair}
+    )
+    known = {}
+    last = count = 0
+    for offset in offsets:
+        if offset >= 0:
+            count += len(data[last:offset].decode())
+            last = offset
+        known[offset] = count if offset >= 0 else -1
+    return [
+        Spans(s.rule, *((known[a], known[b]) for a, b in (s.secret, s.name, s.whole)))
+        for s in spans
+    ]
