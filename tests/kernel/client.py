@@ -1,6 +1,6 @@
 """What the tests' clients do: operations in, results out, both as JSON. Runs on the system Python.
 
-    python3 -I -S client.py '[{"do": "tcp", "to": "198.51.100.5"}]'
+python3 -I -S client.py '[{"do": "tcp", "to": "198.51.100.5"}]'
 """
 
 import errno

@@ -23,7 +23,10 @@ SERVICE = 7
 def pytest_collection_modifyitems(items):
     if os.geteuid() != 0:
         for item in items:
-            if item.get_closest_marker("root") and Path(item.fspath).parent == Path(__file__).parent:
+            if (
+                item.get_closest_marker("root")
+                and Path(item.fspath).parent == Path(__file__).parent
+            ):
                 item.add_marker(pytest.mark.skip(reason="needs root: loads BPF programs"))
 
 

@@ -130,7 +130,7 @@ def echo_datagrams(netns: Path, address: str, port: int) -> socket.socket:
 
 @dataclass
 class Lab:
-    """Namespaces ``near`` and ``far``, joined; far answers on TCP 443, 80, 8443 and UDP 443, 4433."""
+    """Two joined namespaces; ``far`` answers on TCP 443, 80 and 8443, and on UDP 443 and 4433."""
 
     near: Path
     far: Path
@@ -141,7 +141,10 @@ class Lab:
         setpriv = ["setpriv", f"--reuid={user}", "--clear-groups", "--"] if user else []
         command = [*setpriv, "/usr/bin/python3", "-I", "-S", str(CLIENT), json.dumps(operations)]
         done = subprocess.run(
-            entering(cgroup, netns or self.near, command), capture_output=True, text=True, timeout=30
+            entering(cgroup, netns or self.near, command),
+            capture_output=True,
+            text=True,
+            timeout=30,
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
@@ -168,7 +171,19 @@ def namespace() -> Iterator[Path]:
 @contextlib.contextmanager
 def laboratory() -> Iterator[Lab]:
     with namespace() as near, namespace() as far, contextlib.ExitStack() as undo:
-        ip("-n", near.name, "link", "add", "near0", "type", "veth", "peer", "far0", "netns", far.name)
+        ip(
+            "-n",
+            near.name,
+            "link",
+            "add",
+            "near0",
+            "type",
+            "veth",
+            "peer",
+            "far0",
+            "netns",
+            far.name,
+        )
         for name, device, addresses in (
             (near.name, "near0", [f"{NEAR4}/28", f"{NEAR6}/64"]),
             (far.name, "far0", ["198.51.100.1/28", f"{SERVICE4}/28", f"{OTHER4}/28"]),

@@ -36,7 +36,12 @@ def test_a_flow_says_who_connected_and_from_where(gate, netns):
         [result] = gate.lab.run(below, {"do": "tcp", "to": SERVICE4}, user="65534")
         inode = below.stat().st_ino
     [flow] = gate.flows()
-    assert (flow.pid, flow.tid, flow.uid, flow.comm) == (result["pid"], result["pid"], 65534, "python3")
+    assert (flow.pid, flow.tid, flow.uid, flow.comm) == (
+        result["pid"],
+        result["pid"],
+        65534,
+        "python3",
+    )
     assert (flow.cgroup, flow.netns) == (inode, netns)
     assert before < flow.opened_ns < time.monotonic_ns()
 
@@ -145,7 +150,9 @@ def nowhere(gate):
     ],
 )
 @pytest.mark.parametrize("closed", [False, True])
-def test_trouble_leads_to_what_the_policy_says_about_failure(gate, trouble, reason, counter, closed):
+def test_trouble_leads_to_what_the_policy_says_about_failure(
+    gate, trouble, reason, counter, closed
+):
     gate.watch(closed=closed)
     trouble(gate)
     before = gate.counted(counter)
