@@ -1,0 +1,31 @@
+"""What an inspection can ask for. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Let the message go on with this body: the one that came, or a rewritten one."""
+
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Answer the client with this instead, in the provider's own shape."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Bytes of a stream that may go to the client now."""
+
+    data: bytes
+    cut: bool = False
+    """After these bytes the stream is over for the client, whatever the provider still sends."""

@@ -1,0 +1,211 @@
+"""One exchange, message by message: read, judge, rewrite or refuse.
+
+The states are the order of the methods: ``request``, ``respond``, then either ``response`` or
+``feed`` ... ``finish``. Whatever can't be read or isn't finished in time is a failure, and a
+failure is answered as the policy's ``on_failure`` says, never by chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from milecastle import providers
+from milecastle.detect import Unfinished
+from milecastle.inspection.actions import Block, Chunk, Forward
+from milecastle.inspection.context import Context
+from milecastle.inspection.record import Told, marker, record
+from milecastle.inspection.stream import StreamInspection, merge
+from milecastle.model import (
+    Action,
+    Direction,
+    Edit,
+    Exchange,
+    Finding,
+    ParseError,
+    RequestHead,
+    ResponseHead,
+    Service,
+    Subject,
+    Verdict,
+)
+from milecastle.policy import Decision
+from milecastle.providers import Format
+
+if TYPE_CHECKING:
+    from milecastle.inspection.inspector import Inspector
+
+ROUNDS = 3
+"""How often a rewritten body is read again before it is given up and refused."""
+STREAMS = ("text/event-stream", "application/x-ndjson", "application/vnd.amazon.eventstream")
+
+
+class Inspection:
+    """The state machine of one exchange."""
+
+    def __init__(
+        self,
+        inspector: Inspector,
+        head: RequestHead,
+        format_: Format,
+        service: Service | None,
+        context: Context,
+    ) -> None:
+        self.inspector = inspector
+        self.head = head
+        self.format = format_
+        self.service = service
+        self.context = context
+        self.exchange = Exchange(format_.name, format_.operation, format_.provider)
+        self.answer: ResponseHead | None = None
+        self.told = Told()
+        self._stream: StreamInspection | None = None
+
+    # --- the request -----------------------------------------------------------------------
+
+    def request(self, body: bytes) -> Forward | Block:
+        """Read and judge the whole request; nothing of it has left the host yet."""
+        self.told.request_bytes = len(body)
+        try:
+            exchange, findings = self._read_request(body)
+        except (ParseError, Unfinished) as error:
+            return self.fail("request", error, body)
+        self.exchange = exchange
+        decision = self.judge("request", findings)
+        match decision.verdict.applied:
+            case Action.BLOCK:
+                return self.refusal(decision.verdict)
+            case Action.REDACT:
+                return self._redacted_request(body, decision)
+            case _:
+                return Forward(body)
+
+    def _read_request(self, body: bytes) -> tuple[Exchange, list[Finding]]:
+        exchange = providers.parse_request(self.format, self.head, body)
+        segments = providers.segments(exchange, "request")
+        return exchange, self.inspector.engine.scan(segments)
+
+    def _redacted_request(self, body: bytes, decision: Decision) -> Forward | Block:
+        """Rewrite until nothing is left to redact: an edit may uncover what it was joined to."""
+        try:
+            for _ in range(ROUNDS):
+                body = providers.rewrite(body, edits(decision.redact))
+                _exchange, findings = self._read_request(body)
+                decision = self.inspector.policy.decide(self.subject("request"), findings)
+                if not decision.redact:
+                    return Forward(body)
+        except (ParseError, Unfinished):
+            pass  # a body that can't be rewritten is refused, whatever on_failure says
+        verdict = Verdict(
+            Action.BLOCK, decision.verdict.rule, "it could not be redacted without a trace"
+        )
+        self.told.verdicts["request"] = verdict
+        return self.refusal(verdict)
+
+    # --- the answer ------------------------------------------------------------------------
+
+    def respond(self, head: ResponseHead) -> Literal["buffer", "stream"]:
+        """Take the answer's head; say whether its body is wanted whole or as it comes."""
+        self.answer = head
+        kind = head.headers.get("content-type", "").split(";")[0].strip().lower()
+        if kind in STREAMS or (self.exchange.stream and "json" not in kind):
+            self._stream = StreamInspection(self, head)
+            return "stream"
+        return "buffer"
+
+    def response(self, body: bytes) -> Forward | Block:
+        """Read and judge a whole answer."""
+        assert self.answer is not None, "respond() comes first"
+        self.told.response_bytes = len(body)
+        try:
+            exchange, findings = self._read_response(body)
+        except (ParseError, Unfinished) as error:
+            return self.fail("response", error, body)
+        self.exchange = exchange
+        decision = self.judge("response", findings)
+        match decision.verdict.applied:
+            case Action.BLOCK:
+                return self.refusal(decision.verdict)
+            case Action.REDACT:
+                try:
+                    return Forward(providers.rewrite(body, edits(decision.redact)))
+                except ParseError:
+                    return self.refusal(decision.verdict)
+            case _:
+                return Forward(body)
+
+    def _read_response(self, body: bytes) -> tuple[Exchange, list[Finding]]:
+        assert self.answer is not None
+        exchange = providers.parse_response(self.exchange, self.answer, body)
+        segments = providers.segments(exchange, "response")
+        return exchange, self.inspector.engine.scan(segments)
+
+    def feed(self, data: bytes) -> Chunk:
+        """Read the next bytes of a streamed answer; return those that may go on."""
+        assert self._stream is not None, "respond() asked for a whole body"
+        self.told.response_bytes += len(data)
+        return self._stream.feed(data)
+
+    def finish(self) -> Chunk:
+        """Return what was held back, now that the answer is complete."""
+        assert self._stream is not None, "respond() asked for a whole body"
+        return self._stream.finish()
+
+    # --- judging ---------------------------------------------------------------------------
+
+    def subject(self, direction: Direction) -> Subject:
+        """Return what the policy's rules can match on."""
+        service = self.service
+        return Subject(
+            service=service.id if service else None,
+            category=service.category if service else "",
+            standing=self.inspector.standing(service),
+            operation=self.exchange.operation,
+            model=self.exchange.response_model or self.exchange.request_model or "",
+            process=self.context.process,
+            direction=direction,
+        )
+
+    def judge(self, direction: Direction, findings: Sequence[Finding]) -> Decision:
+        """Decide on a message, and remember the findings and the verdict for the record."""
+        decision = self.inspector.policy.decide(self.subject(direction), findings)
+        self.told.findings[direction] = tuple(findings)
+        self.told.verdicts[direction] = decision.verdict
+        return decision
+
+    def fail(self, stage: Direction, error: Exception, body: bytes = b"") -> Forward | Block:
+        """Answer a message that can't be judged, as the policy's ``on_failure`` says."""
+        why = f"{type(error).__name__}: {error}" if isinstance(error, ParseError) else str(error)
+        self.told.failures[stage] = why[:200] or type(error).__name__
+        if isinstance(error, Unfinished):
+            self.told.findings[stage] = tuple(error.findings)
+        if self.inspector.policy.on_failure(self.service) == "open":
+            reason = f"the {stage} could not be inspected; on_failure is open"
+            self.told.verdicts[stage] = Verdict(Action.ALERT, None, reason)
+            return Forward(body)
+        reason = f"the {stage} could not be inspected; on_failure is closed"
+        verdict = Verdict(Action.BLOCK, None, reason)
+        self.told.verdicts[stage] = verdict
+        return self.refusal(verdict)
+
+    def refusal(self, verdict: Verdict) -> Block:
+        """Return the answer that tells the client why, in the provider's error shape."""
+        status, headers, body = providers.error_body(
+            self.format,
+            status=403,
+            code="milecastle_blocked",
+            message=f"Blocked by milecastle rule {verdict.rule or 'on_failure'}: {verdict.reason} "
+            f"(exchange {self.context.exchange})",
+        )
+        return Block(status, headers, body)
+
+    def record(self, ended: float, first_byte_ms: float | None = None) -> dict[str, Any]:
+        """Return what is to be stored of the exchange, with findings masked as settings say."""
+        if self._stream is not None:
+            self.exchange = self._stream.exchange
+        return record(self, ended, first_byte_ms)
+
+
+def edits(findings: Sequence[Finding]) -> list[Edit]:
+    """Return the edits that replace each finding by its rule's marker; overlaps become one."""
+    return merge([Edit(one.place, one.start, one.end, marker(one)) for one in findings])

@@ -1,0 +1,53 @@
+"""Everything that exchanges have in common: the catalogue, the detectors, the policy in force."""
+
+from __future__ import annotations
+
+from milecastle import providers
+from milecastle.catalogue import Catalogue
+from milecastle.detect import Engine
+from milecastle.inspection.context import Context
+from milecastle.inspection.exchange import Inspection
+from milecastle.model import RequestHead, Service
+from milecastle.policy import Policy
+
+type Capture = str
+"""``redacted``: findings are masked in what is recorded; ``metadata``: no text; ``full``: all."""
+
+
+class Inspector:
+    """Begin inspections. A new policy makes a new inspector; exchanges under way keep theirs."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        engine: Engine,
+        policy: Policy,
+        *,
+        capture: Capture = "redacted",
+    ) -> None:
+        self.catalogue = catalogue
+        self.engine = engine
+        self.policy = policy
+        self.capture = capture
+
+    def begin(
+        self, head: RequestHead, context: Context, body: bytes | None = None
+    ) -> Inspection | None:
+        """Return the inspection of a request, None where it is no call to an AI service.
+
+        ``body`` helps to recognise a request by its shape; without it, host, path and headers
+        have to do.
+        """
+        service = self.catalogue.match(head.host)
+        format_ = providers.recognise(head, body, known=service is not None)
+        if format_ is None:
+            return None
+        return Inspection(self, head, format_, service, context)
+
+    def with_policy(self, policy: Policy) -> Inspector:
+        """Return an inspector with another policy and everything else the same."""
+        return Inspector(self.catalogue, self.engine, policy, capture=self.capture)
+
+    def standing(self, service: Service | None) -> str:
+        """Return what the policy thinks of a service."""
+        return self.policy.standing(service) if service else "unsanctioned"

@@ -1,0 +1,276 @@
+"""What is kept of an exchange: OTel GenAI attributes, findings, verdict. Redacted before it leaves.
+
+With ``capture: redacted`` every text that a secret or personal-data finding covers is replaced,
+wherever in the record it stands, so that a value found in one place cannot stay in another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from milecastle import providers
+from milecastle.model import (
+    ALLOWED,
+    Attributes,
+    Direction,
+    Exchange,
+    Finding,
+    Message,
+    Part,
+    Segment,
+    Usage,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from milecastle.inspection.exchange import Inspection
+
+MASKED = frozenset({"secret", "pii"})
+"""Categories whose matched text is itself the damage."""
+TEXT = 64 << 10
+"""Longest text of one part that is kept, code points."""
+TEXTS = 1 << 20
+"""Most text of all parts together; the oldest messages are left out first."""
+FINDINGS = 500
+DIRECTIONS: tuple[Direction, ...] = ("request", "response")
+
+
+@dataclass(slots=True)
+class Told:
+    """What an inspection remembers for its record."""
+
+    findings: dict[Direction, tuple[Finding, ...]] = field(default_factory=dict)
+    verdicts: dict[Direction, Verdict] = field(default_factory=dict)
+    failures: dict[Direction, str] = field(default_factory=dict)
+    """Why a message could not be inspected."""
+    masked: list[tuple[str, str]] = field(default_factory=list)
+    """Texts found in a stream, with their markers."""
+    request_bytes: int = 0
+    response_bytes: int = 0
+
+    def verdict(self) -> Verdict:
+        """Return the strongest verdict by what was done, then by what would have been done."""
+        given = [self.verdicts[one] for one in DIRECTIONS if one in self.verdicts]
+        return max(given, key=lambda one: (one.applied.rank, one.action.rank), default=ALLOWED)
+
+
+def record(inspection: Inspection, ended: float, first_byte_ms: float | None) -> dict[str, Any]:
+    """Return the record of an exchange (see the `record` frame)."""
+    told, exchange = inspection.told, inspection.exchange
+    capture = inspection.inspector.capture
+    mask = Mask(()) if capture == "full" else Mask(matched(inspection))
+    verdict = told.verdict()
+    findings = [
+        finding_record(finding, direction)
+        for direction in DIRECTIONS
+        for finding in told.findings.get(direction, ())
+    ]
+    return {
+        "cookie": inspection.context.cookie,
+        "exchange": inspection.context.exchange,
+        "started": inspection.context.started,
+        "ended": ended,
+        "first_byte_ms": first_byte_ms,
+        "host": inspection.head.host,
+        "method": inspection.head.method,
+        "path": mask(inspection.head.path.split("?", 1)[0])[:1024],
+        "status": inspection.answer.status if inspection.answer else None,
+        "service": inspection.service.id if inspection.service else None,
+        "attributes": attributes(exchange, mask, content=capture != "metadata"),
+        "findings": findings[:FINDINGS],
+        "verdict": verdict_record(verdict),
+        "steps": steps(inspection),
+        "failures": dict(told.failures),
+        "request_bytes": told.request_bytes,
+        "response_bytes": told.response_bytes,
+    }
+
+
+def verdict_record(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict as it is stored and printed."""
+    return {
+        "action": verdict.action.value,
+        "applied": verdict.applied.value,
+        "rule": verdict.rule,
+        "reason": verdict.reason,
+        "mode": verdict.mode,
+    }
+
+
+def finding_record(finding: Finding, direction: Direction) -> dict[str, Any]:
+    """Return a finding as it is stored and printed; its excerpt is masked already."""
+    return {
+        "category": finding.category,
+        "rule": finding.rule,
+        "severity": finding.severity.value,
+        "where": f"{direction} {finding.place}" if finding.place else direction,
+        "direction": direction,
+        "provenance": finding.provenance,
+        "start": finding.start,
+        "end": finding.end,
+        "excerpt": finding.excerpt,
+        "score": finding.score,
+        "evidence": finding.evidence,
+        "via": list(finding.via),
+        "digest": finding.digest,
+        "owasp": list(finding.owasp),
+        "atlas": list(finding.atlas),
+        "count": finding.count,
+    }
+
+
+def steps(inspection: Inspection) -> list[dict[str, Any]]:
+    """Return why each rule matched or not, for the messages that have findings."""
+    explained = []
+    for direction in DIRECTIONS:
+        findings = inspection.told.findings.get(direction, ())
+        if findings:
+            subject = inspection.subject(direction)
+            for step in inspection.inspector.policy.explain(subject, findings):
+                explained.append({"direction": direction, **step.record()})
+    return explained[:FINDINGS]
+
+
+# --- content -------------------------------------------------------------------------------
+
+
+class Mask:
+    """Replace texts that must not be kept by their markers."""
+
+    def __init__(self, texts: Iterable[tuple[str, str]]) -> None:
+        """Take (text, marker) pairs; longer texts are replaced first."""
+        pairs = {}
+        for text, marker in texts:
+            pairs[text] = marker
+            pairs[orjson.dumps(text).decode()[1:-1]] = marker
+        self._pairs = sorted(pairs.items(), key=lambda pair: -len(pair[0]))
+
+    def __call__(self, text: str) -> str:
+        for secret, marker in self._pairs:
+            if secret in text:
+                text = text.replace(secret, marker)
+        return text
+
+
+def matched(inspection: Inspection) -> list[tuple[str, str]]:
+    """Return the texts of the findings that are masked, each with its marker."""
+    found = list(inspection.told.masked)
+    for direction in DIRECTIONS:
+        findings = [
+            one for one in inspection.told.findings.get(direction, ()) if one.category in MASKED
+        ]
+        if not findings:
+            continue
+        texts = {
+            segment.place: segment.text for segment in _segments(inspection.exchange, direction)
+        }
+        for finding in findings:
+            text = texts.get(finding.place, "")[finding.start : finding.end]
+            if text.strip():
+                found.append((text, marker(finding)))
+    return found
+
+
+def marker(finding: Finding) -> str:
+    """Return what stands in the place of a finding's text."""
+    return f"[REDACTED:{finding.rule}]"
+
+
+def _segments(exchange: Exchange, direction: Direction) -> Sequence[Segment]:
+    return providers.segments(exchange, direction)
+
+
+def attributes(exchange: Exchange, mask: Mask | None = None, *, content: bool = True) -> Attributes:
+    """Return the OTel GenAI attributes of an exchange; those without a value are left out."""
+    usage: Usage = exchange.usage
+    told: Attributes = {
+        "gen_ai.operation.name": exchange.operation,
+        "gen_ai.provider.name": exchange.provider,
+        "gen_ai.request.model": exchange.request_model,
+        "gen_ai.response.model": exchange.response_model,
+        "gen_ai.response.id": exchange.response_id,
+        "gen_ai.conversation.id": exchange.conversation_id,
+        "gen_ai.response.finish_reasons": list(exchange.finish_reasons) or None,
+        "gen_ai.usage.input_tokens": usage.input_tokens,
+        "gen_ai.usage.output_tokens": usage.output_tokens,
+        "gen_ai.usage.cache_read.input_tokens": usage.cache_read_tokens,
+        "gen_ai.usage.cache_creation.input_tokens": usage.cache_creation_tokens,
+        "gen_ai.usage.reasoning.output_tokens": usage.reasoning_tokens,
+        "gen_ai.request.stream": exchange.stream or None,
+        "error.type": exchange.error,
+    }
+    for name, value in exchange.parameters.items():
+        told[f"gen_ai.request.{name}"] = value
+    if content:
+        mask = mask or Mask(())
+        keep = Budget()
+        told["gen_ai.output.messages"] = _messages(exchange.output_messages, mask, keep)
+        told["gen_ai.system_instructions"] = [
+            _part(part, mask, keep) for part in exchange.system_instructions
+        ]
+        told["gen_ai.input.messages"] = _messages(exchange.input_messages, mask, keep)
+        told["gen_ai.tool.definitions"] = [
+            {
+                "type": tool.type,
+                "name": mask(tool.name),
+                "description": keep(mask(tool.description)),
+                "parameters": keep(mask(tool.parameters)),
+            }
+            for tool in exchange.tool_definitions
+        ] or None
+    return {name: value for name, value in told.items() if value is not None}
+
+
+class Budget:
+    """Cut texts so that all together stay below a bound."""
+
+    def __init__(self) -> None:
+        self._left = TEXTS
+
+    def __call__(self, text: str) -> str:
+        allowed = min(TEXT, self._left)
+        self._left -= min(len(text), allowed)
+        if len(text) <= allowed:
+            return text
+        return f"{text[:allowed]}[... {len(text) - allowed} more characters]"
+
+
+def _messages(messages: Sequence[Message], mask: Mask, keep: Budget) -> list[dict[str, Any]]:
+    """Return messages in OTel form; the newest get their text first."""
+    told = []
+    for message in reversed(messages):
+        one: dict[str, Any] = {
+            "role": message.role,
+            "parts": [_part(part, mask, keep) for part in message.parts],
+        }
+        if message.finish_reason:
+            one["finish_reason"] = message.finish_reason
+        told.append(one)
+    return told[::-1]
+
+
+def _part(part: Part, mask: Mask, keep: Budget) -> dict[str, Any]:
+    text = keep(mask(part.text))
+    match part.kind:
+        case "text" | "reasoning":
+            return {"type": part.kind, "content": text}
+        case "tool_call":
+            call = {"type": "tool_call", "id": part.call_id, "name": part.name}
+            return {**call, "arguments": text}
+        case "tool_call_response":
+            return {"type": "tool_call_response", "id": part.call_id, "response": text}
+        case "blob" | "file" | "uri":
+            told = {
+                "type": part.kind,
+                "mime_type": part.mime_type,
+                "uri": mask(part.uri) if part.uri else None,
+                "name": part.name,
+                "size": part.size,
+                "sha256": part.digest,
+                "content": text or None,
+            }
+            return {name: value for name, value in told.items() if value is not None}

@@ -1,0 +1,306 @@
+"""A streamed answer, judged while it passes: only what is still open is held back.
+
+Bytes go on as soon as the event they belong to is whole and none of its text can be part of an
+unfinished match. On ordinary prose that is at once. A redaction rewrites the events that carry
+the text; a block ends the stream in the provider's own grammar. Where no rule can do more than
+alert, nothing is held back at all.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from milecastle import providers
+from milecastle.detect import StreamScanner, Unfinished
+from milecastle.inspection.actions import Block, Chunk
+from milecastle.inspection.record import MASKED, marker
+from milecastle.model import (
+    Action,
+    Edit,
+    Exchange,
+    Finding,
+    ParseError,
+    Part,
+    Provenance,
+    ResponseHead,
+    Segment,
+    Verdict,
+)
+from milecastle.providers import Delta
+
+if TYPE_CHECKING:
+    from milecastle.inspection.exchange import Inspection
+
+HELD = 8 << 20
+"""Most bytes that may be held back; a stream that wants more can't be judged."""
+
+
+@dataclass(slots=True)
+class Piece:
+    """The text of one delta: where it is in the part's text, and where its event's bytes are."""
+
+    offset: int
+    text: str
+    delta: Delta
+
+
+@dataclass(slots=True)
+class Track:
+    """One part of the answer that grows."""
+
+    scanner: StreamScanner
+    pieces: deque[Piece] = field(default_factory=deque)
+    """Those whose event is still here."""
+    length: int = 0
+    safe: int = 0
+    """Text before this offset is judged for good."""
+    tool_call: bool = False
+    """A tool call is judged whole, before the client can run it."""
+    awaited: bool = False
+    """It grew since it was judged."""
+
+
+class StreamInspection:
+    """The state of one streamed answer."""
+
+    def __init__(self, inspection: Inspection, head: ResponseHead) -> None:
+        self._inspection = inspection
+        self._stream = providers.open_stream(inspection.exchange, head)
+        self._holds = inspection.inspector.policy.enforces("response")
+        self._tracks: dict[tuple[int, int], Track] = {}
+        self._held = bytearray()
+        self._released = 0
+        """Offset in the stream of the first byte that is held."""
+        self._edits: dict[tuple[int, int], list[Edit]] = {}
+        """By the event's bytes (start, end)."""
+        self._findings: list[Finding] = []
+        self._cut: Verdict | None = None
+        self._uninspected = False
+
+    @property
+    def exchange(self) -> Exchange:
+        """The exchange with the answer as far as it came."""
+        return self._stream.exchange
+
+    def feed(self, data: bytes) -> Chunk:
+        """Take the next bytes, return those that may go on."""
+        if self._cut is not None:
+            return Chunk(b"", cut=True)
+        self._held += data
+        if not self._uninspected:
+            try:
+                self._read(self._stream.feed(data))
+                if self._holds and len(self._held) > HELD:
+                    raise ParseError(f"more than {HELD} bytes of a stream were unfinished")
+            except (ParseError, Unfinished) as error:
+                self._fail(error)
+        return self._release(at_end=False)
+
+    def finish(self) -> Chunk:
+        """Take the end of the answer, return everything that was still held."""
+        if self._cut is not None:
+            return Chunk(b"", cut=True)
+        if not self._uninspected:
+            try:
+                self._read(self._stream.close())
+                for key, track in self._tracks.items():
+                    self._take(key, track, track.scanner.close().findings)
+                    track.safe = track.length
+                self._calls_are_complete(None)
+            except (ParseError, Unfinished) as error:
+                self._fail(error)
+        if not self._findings and self._cut is None:
+            self._inspection.judge("response", ())
+        return self._release(at_end=True)
+
+    # --- reading ---------------------------------------------------------------------------
+
+    def _read(self, deltas: Sequence[Delta]) -> None:
+        for delta in deltas:
+            if self._cut is not None:
+                return
+            if delta.whole:
+                self._read_whole(delta)
+            else:
+                self._read_growth(delta)
+        if self._stream.answer.ended:
+            self._calls_are_complete(None)
+
+    def _read_growth(self, delta: Delta) -> None:
+        key = (delta.message, delta.part)
+        track = self._tracks.get(key)
+        if track is None:
+            self._calls_are_complete(key)
+            scanner = StreamScanner(self._inspection.inspector.engine, "assistant", said(delta))
+            track = self._tracks[key] = Track(scanner, tool_call=delta.kind == "tool_call")
+        if self._holds:
+            track.pieces.append(Piece(track.length, delta.text, delta))
+        track.length += len(delta.text)
+        update = track.scanner.feed(delta.text)
+        if track.tool_call:
+            track.awaited = True
+        else:
+            track.safe = update.safe
+        self._take(key, track, update.findings)
+
+    def _read_whole(self, delta: Delta) -> None:
+        """Read a text that an event holds complete: all its strings, each in its own place."""
+        texts = [(leaf.place, leaf.text) for leaf in delta.leaves] or [(delta.place, delta.text)]
+        for place, text in texts:
+            segment = Segment(
+                text, "assistant", said(delta), place, providers.label(place), delta.name or ""
+            )
+            for finding in self._inspection.inspector.engine.scan([segment]):
+                self._note(finding, text[finding.start : finding.end])
+                if self._enforced(finding):
+                    self._edits.setdefault((delta.start, delta.end), []).append(
+                        Edit(place, finding.start, finding.end, marker(finding))
+                    )
+
+    def _calls_are_complete(self, opened: tuple[int, int] | None) -> None:
+        """Judge tool calls as wholes, now that another part began or the answer ended."""
+        for key, track in self._tracks.items():
+            if track.awaited and key != opened:
+                self._judge_call(key)
+                track.awaited, track.safe = False, track.length
+
+    def _judge_call(self, key: tuple[int, int]) -> None:
+        part = self._part(key)
+        for leaf in part.leaves if part else ():
+            name = (part and part.name) or ""
+            segment = Segment(
+                leaf.text, "assistant", "tool_call", leaf.place, providers.label(leaf.place), name
+            )
+            for finding in self._inspection.inspector.engine.scan([segment]):
+                self._note(finding, leaf.text[finding.start : finding.end])
+                # a place inside the call's own JSON can't be mapped to single events
+                if self._enforced(finding) and self._cut is None:
+                    self._cut = self._inspection.told.verdicts["response"]
+
+    # --- judging ---------------------------------------------------------------------------
+
+    def _take(self, key: tuple[int, int], track: Track, findings: Sequence[Finding]) -> None:
+        for finding in findings:
+            part = self._part(key)
+            placed = replace(finding, place=part.place if part else "")
+            pieces = covering(track.pieces, finding)
+            self._note(placed, "".join(text for _piece, text in pieces))
+            if not self._enforced(placed):
+                continue
+            replacement = marker(finding)
+            for piece, _text in pieces:
+                start = max(finding.start - piece.offset, 0)
+                end = min(finding.end - piece.offset, len(piece.text))
+                where = (piece.delta.start, piece.delta.end)
+                edit = Edit(piece.delta.place, start, end, replacement)
+                self._edits.setdefault(where, []).append(edit)
+                replacement = ""
+
+    def _note(self, finding: Finding, text: str) -> None:
+        self._findings.append(finding)
+        if finding.category in MASKED and text.strip():
+            self._inspection.told.masked.append((text, marker(finding)))
+        decision = self._inspection.judge("response", self._findings)
+        if decision.verdict.applied == Action.BLOCK:
+            self._cut = decision.verdict
+
+    def _enforced(self, finding: Finding) -> bool:
+        """Whether this finding must not reach the client."""
+        decision = self._inspection.inspector.policy.decide(
+            self._inspection.subject("response"), [finding]
+        )
+        return decision.verdict.applied.rank >= Action.REDACT.rank
+
+    def _part(self, key: tuple[int, int]) -> Part | None:
+        messages = self._stream.exchange.output_messages
+        try:
+            return messages[key[0]].parts[key[1]]
+        except IndexError:
+            return None
+
+    def _fail(self, error: Exception) -> None:
+        """Do with a stream that can't be judged what ``on_failure`` says: pass it on, or cut."""
+        self._uninspected = True
+        if isinstance(self._inspection.fail("response", error), Block):
+            self._cut = self._inspection.told.verdicts["response"]
+
+    # --- releasing -------------------------------------------------------------------------
+
+    def _release(self, *, at_end: bool) -> Chunk:
+        if self._cut is not None:
+            return self._closing(self._cut)
+        if at_end or self._uninspected or not self._holds:
+            until = self._released + len(self._held)
+        else:
+            until = min([self._stream.offset, *map(first_open, self._tracks.values())])
+        data = bytearray()
+        position = self._released
+        for start, end in sorted(span for span in self._edits if span[1] <= until):
+            edits = self._edits.pop((start, end))
+            data += self._bytes(position, start)
+            data += self._stream.rewrite(self._bytes(start, end), merge(edits))
+            position = end
+        data += self._bytes(position, until)
+        del self._held[: until - self._released]
+        self._released = until
+        for track in self._tracks.values():
+            while track.pieces and track.pieces[0].delta.end <= until:
+                track.pieces.popleft()
+        return Chunk(bytes(data))
+
+    def _bytes(self, start: int, end: int) -> bytes:
+        return bytes(self._held[start - self._released : end - self._released])
+
+    def _closing(self, verdict: Verdict) -> Chunk:
+        self._held.clear()
+        rule = verdict.rule or "on_failure"
+        reason = f"Cut by milecastle rule {rule}: {verdict.reason}"
+        return Chunk(
+            providers.closing_events(self._inspection.format, self._stream, reason), cut=True
+        )
+
+
+def said(delta: Delta) -> Provenance:
+    """Return the provenance of a delta's text."""
+    match delta.kind:
+        case "reasoning":
+            return "reasoning"
+        case "tool_call":
+            return "tool_call"
+        case "tool_call_response":
+            return "tool_result"
+        case _:
+            return "assistant"
+
+
+def covering(pieces: Sequence[Piece], finding: Finding) -> list[tuple[Piece, str]]:
+    """Return the pieces that hold part of a finding's text, each with that part."""
+    found = []
+    for piece in pieces:
+        text = piece.text[max(finding.start - piece.offset, 0) : max(finding.end - piece.offset, 0)]
+        if text:
+            found.append((piece, text))
+    return found
+
+
+def first_open(track: Track) -> int:
+    """Return where the first event begins whose text is not judged for good."""
+    for piece in track.pieces:
+        if piece.offset + len(piece.text) > track.safe:
+            return piece.delta.start
+    return 1 << 62
+
+
+def merge(edits: Sequence[Edit]) -> list[Edit]:
+    """Return edits without overlaps; where two overlap, the first one's text stands for both."""
+    merged: list[Edit] = []
+    for edit in sorted(edits, key=lambda one: (one.place, one.start, -one.end)):
+        last = merged[-1] if merged else None
+        if last and last.place == edit.place and edit.start < last.end:
+            merged[-1] = replace(last, end=max(last.end, edit.end))
+        else:
+            merged.append(edit)
+    return merged
