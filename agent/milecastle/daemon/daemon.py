@@ -89,41 +89,32 @@ class Daemon:
 
     async def run(self) -> None:
         """Begin, serve until `stop`, undo everything. StartError where it can't begin."""
-        async with contextlib.AsyncExitStack() as stack:
-            try:
-                who = accounts.find()
-                watched = cgroups.resolve(self._settings.cgroup)
-                preparing.folders(self._settings, who)
-                stack.enter_context(preparing.only_one(self._settings.run_dir))
-                extra = preparing.published_catalogue(self._settings)
-                ca = await ceremony.hold(self._settings.state_dir, extra, accounts.SIGNER)
-                store = Store.open(self._settings.state_dir / "milecastle.db")
-                stack.callback(store.close)
-                tasks = await stack.enter_async_context(asyncio.TaskGroup())
-                stack.callback(cancel_tasks)
-                await self._begin(stack, tasks, who, watched, extra, ca, store)
-            except KernelUnavailable as error:
-                raise StartError(str(error)) from error
-            except (OSError, LookupError) as error:
-                raise StartError(str(error)) from error
-            self._on_ready(self._status)
-            await self._stop.wait()
-            self._status.stopping = True
-            notify(STOPPING="1")
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                await self._begin(stack)
+                self._on_ready(self._status)
+                await self._stop.wait()
+                self._status.stopping = True
+                notify(STOPPING="1")
+        except* (OSError, LookupError, StartError, KernelUnavailable) as group:
+            reasons = dict.fromkeys(map(in_words, leaves(group)))
+            raise StartError("; ".join(reasons)) from group
 
     # --- beginning -------------------------------------------------------------------------
 
-    async def _begin(  # one after the other, as the exit stack undoes it
-        self,
-        stack: contextlib.AsyncExitStack,
-        tasks: asyncio.TaskGroup,
-        who: accounts.Accounts,
-        watched: Path,
-        extra: list[Path],
-        ca: ceremony.HostCA,
-        store: Store,
-    ) -> None:
+    async def _begin(self, stack: contextlib.AsyncExitStack) -> None:
+        """Make everything, one after the other, as the exit stack will undo it."""
         settings, run = self._settings, self._settings.run_dir
+        who = accounts.find()
+        watched = cgroups.resolve(settings.cgroup)
+        preparing.folders(settings, who)
+        stack.enter_context(preparing.only_one(run))
+        extra = preparing.published_catalogue(settings)
+        ca = await ceremony.hold(settings.state_dir, extra, accounts.SIGNER)
+        store = Store.open(settings.state_dir / "milecastle.db")
+        stack.callback(store.close)
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        stack.callback(cancel_tasks)
         base = cgroups.base_for_children(watched)
         worker_cgroup = stack.enter_context(cgroups.temporary(base, "worker"))
         test_cgroup = stack.enter_context(cgroups.temporary(watched, "selftest"))
@@ -317,12 +308,36 @@ async def accept(
     take: Callable[[Peer], Coroutine[Any, Any, None]],
     tasks: asyncio.TaskGroup,
 ) -> None:
-    """Give each connection a task of its own."""
+    """Give each connection a task of its own; a bug met by one costs that one, not the daemon."""
+
+    async def guarded(peer: Peer) -> None:
+        try:
+            await take(peer)
+        except Exception:  # noqa: BLE001 - whatever it is, the others go on
+            log.error("a session of pid %d failed", peer.credentials.pid, exc_info=True)
+            peer.close()
+
     async for peer in peers:
-        tasks.create_task(take(peer))
+        tasks.create_task(guarded(peer))
 
 
 def cancel_tasks() -> None:
     """End every task but this one; they hold nothing that the exit stack does not close."""
-    for task in asyncio.all_tasks() - {asyncio.current_task()}:  # type: ignore[operator]
-        task.cancel()
+    this = asyncio.current_task()
+    for task in asyncio.all_tasks():
+        if task is not this:
+            task.cancel()
+
+
+def in_words(error: BaseException) -> str:
+    """Return what an error says, with its hint where it has one."""
+    hint = getattr(error, "hint", "")
+    return f"{error} ({hint})" if hint else str(error)
+
+
+def leaves(group: BaseExceptionGroup[Exception]) -> list[BaseException]:
+    """Return the exceptions at the ends of all branches of a group."""
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found

@@ -41,9 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not rules.reload():
         return complain("there is no policy to begin with; see the lines above")
     try:
-        return asyncio.run(run(options, configured, services, rules))
-    except* StartError as group:
-        return complain(*(str(error) for error in leaves(group)))
+        asyncio.run(run(options, configured, services, rules))
+    except StartError as error:
+        return complain(str(error))
+    return 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -70,7 +71,7 @@ async def run(
     configured: settings.Settings,
     services: catalogue.Catalogue,
     rules: Rules,
-) -> int:
+) -> None:
     """Run one daemon in this event loop."""
     daemon = Daemon(
         configured,
@@ -85,7 +86,6 @@ async def run(
         loop.add_signal_handler(number, daemon.stop)
     loop.add_signal_handler(signal.SIGHUP, daemon.reload)
     await daemon.run()
-    return 0
 
 
 def read_settings(path: Path | None) -> tuple[settings.Settings | None, list[Problem]]:
@@ -136,14 +136,6 @@ def complain(*lines: str) -> int:
     for line in lines:
         print(f"milecastled: {line}", file=sys.stderr)
     return BAD_INPUT
-
-
-def leaves(group: BaseExceptionGroup[StartError]) -> list[BaseException]:
-    """Return the exceptions at the end of all branches."""
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found += leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from milecastle import wire
 from milecastle.daemon.attribution import Attributor
@@ -32,10 +32,8 @@ ANSWERS = 512
 """Most answers in one `names` frame that are looked at."""
 
 
-class Credible(Protocol):
-    """Says whether a peer is one of our workers."""
-
-    def __call__(self, peer: Peer) -> bool: ...
+type Credible = Callable[[Peer], bool]
+"""Says whether a peer is one of our workers."""
 
 
 @dataclass(frozen=True, slots=True)
