@@ -313,7 +313,7 @@ async def accept(
     async def guarded(peer: Peer) -> None:
         try:
             await take(peer)
-        except Exception:  # noqa: BLE001 - whatever it is, the others go on
+        except Exception:
             log.error("a session of pid %d failed", peer.credentials.pid, exc_info=True)
             peer.close()
 
