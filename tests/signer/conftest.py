@@ -1,4 +1,4 @@
-"""A certificate authority for two domains, and a catalogue of three names."""
+"""A certificate authority for two domains, and a catalogue of four names."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 DOMAINS = ("api.openai.com", "anthropic.com")
 
 
-class ThreeNames:
-    """`match` as the catalogue has it; one of the names lies outside the CA's constraints."""
+class FourNames:
+    """`match` as the catalogue has it; one name outside the constraints, one not to be read."""
 
-    listed = ("api.openai.com", "api.anthropic.com", "api.grown.example")
+    listed = ("api.openai.com", "api.anthropic.com", "api.grown.example", "files.anthropic.com")
 
     def match(self, host: str) -> Service | None:
-        return Service(host, host, "", "model_api") if host in self.listed else None
+        if host not in self.listed:
+            return None
+        return Service(host, host, "", "model_api", decrypt=not host.startswith("files."))
 
 
 class Clock:
@@ -61,7 +63,7 @@ def clock() -> Clock:
 @pytest.fixture
 def signer(issuer: Issuer, tmp_path: Path, clock: Clock) -> Signer:
     audit = Audit(tmp_path / "audit.jsonl")
-    return Signer(issuer, ThreeNames(), audit, wall=clock, steady=clock)
+    return Signer(issuer, FourNames(), audit, wall=clock, steady=clock)
 
 
 def spki(key: ec.EllipticCurvePrivateKey) -> bytes:

@@ -16,7 +16,7 @@ from milecastle.signer.leaf import Issuer
 from milecastle.signer.signing import EACH_PEER, OVERALL, REFUSALS, Peer, Signer
 from milecastle.wire import Frame
 
-from .conftest import NOW, Clock, ThreeNames, spki
+from .conftest import NOW, Clock, FourNames, spki
 
 
 def ask(signer: Signer, name: str, key: bytes, peer: Peer | None = None) -> Frame:
@@ -40,9 +40,8 @@ def test_a_catalogue_name_is_signed_for_the_key_that_was_sent(
     signer: Signer, public_key: bytes, issuer: Issuer
 ) -> None:
     answer = ask(signer, "API.openai.com", public_key)
-    result = answer.body["result"]
-    certificate = x509.load_der_x509_certificate(result["certificate"])
-    certificate.verify_directly_issued_by(x509.load_der_x509_certificate(result["issuer"]))
+    certificate = x509.load_der_x509_certificate(answer.body["result"]["certificate"])
+    certificate.verify_directly_issued_by(issuer.certificate)
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["api.openai.com"]
     assert certificate.public_key() == serialization.load_der_public_key(public_key)
@@ -72,6 +71,7 @@ def test_serials_are_random(signer: Signer, public_key: bytes, tmp_path: Path) -
     [
         ("bank.example", "not_in_catalogue"),
         ("openai.com", "not_in_catalogue"),
+        ("files.anthropic.com", "not_in_catalogue"),
         ("api.grown.example", "not_covered"),
         ("", "bad_name"),
         ("api.openai.com.", "bad_name"),
@@ -158,7 +158,7 @@ def test_what_cannot_be_recorded_is_not_signed(
         def write(self, entry: object) -> None:
             raise OSError(28, "No space left on device")
 
-    signer = Signer(issuer, ThreeNames(), FullDisk(tmp_path / "a"), wall=clock, steady=clock)
+    signer = Signer(issuer, FourNames(), FullDisk(tmp_path / "a"), wall=clock, steady=clock)
     assert code(ask(signer, "api.openai.com", public_key)) == "audit"
     assert code(ask(signer, "bank.example", public_key)) == "not_in_catalogue"
 

@@ -15,9 +15,9 @@ from milecastle.model import Problem
 
 def catalogue(further: Sequence[Path]) -> tuple[Catalogue, list[Problem]]:
     """Load all files. An unreadable one is a problem among the others, not an error."""
-    texts: list[tuple[str, str]] = []
+    texts = shipped.texts("config", "catalogue")
     unread: list[Problem] = []
-    for file in [*sorted(shipped.path("config", "catalogue").glob("*.yaml")), *further]:
+    for file in further:
         try:
             texts.append((str(file), file.read_text("utf-8")))
         except (OSError, ValueError) as error:

@@ -24,7 +24,7 @@ from milecastle.wire import Frame
 REFUSALS = {
     "bad_name": "not a host name that a certificate can hold",
     "bad_key": "only EC P-256 public keys are signed, as DER SubjectPublicKeyInfo",
-    "not_in_catalogue": "the catalogue holds no such name",
+    "not_in_catalogue": "the catalogue holds no such name, or does not let it be decrypted",
     "not_covered": "the CA is not constrained to this name: run 'milecastle ca rotate'",
     "expired": "the CA has expired: run 'milecastle ca rotate'",
     "rate": "too many requests: ask again later",
@@ -76,7 +76,6 @@ class Signer:
         serial: Callable[[], int] = x509.random_serial_number,
     ) -> None:
         self._issuer = issuer
-        self._issuer_der = issuer.certificate.public_bytes(serialization.Encoding.DER)
         self._allowed = frozenset(permitted(issuer.certificate))
         self._names = names
         self._audit = audit
@@ -88,7 +87,7 @@ class Signer:
         self._omitted = 0
 
     def answer(self, frame: Frame, peer: Peer) -> Frame:
-        """Return the certificate and its issuer (DER), or the refusal. Both are recorded."""
+        """Return the certificate (DER) or the refusal. Both are recorded."""
         name, key = str(frame.body["name"]), bytes(frame.body["public_key"])
         entry: dict[str, Json] = {
             "time": round(self._wall(), 3),
@@ -105,7 +104,7 @@ class Signer:
         except OSError:
             return self._refuse(frame, RefusedError("audit"), None)
         der = certificate.public_bytes(serialization.Encoding.DER)
-        return Frame(frame.id, "ok", {"result": {"certificate": der, "issuer": self._issuer_der}})
+        return Frame(frame.id, "ok", {"result": {"certificate": der}})
 
     def _sign(self, asked: str, key: bytes, peer: Peer) -> x509.Certificate:
         moment = self._steady()
@@ -115,7 +114,8 @@ class Signer:
             name = host_name(asked)
         except ParseError:
             raise RefusedError("bad_name") from None
-        if self._names.match(name) is None:
+        service = self._names.match(name)
+        if service is None or not service.decrypt:
             raise RefusedError("not_in_catalogue")
         if not covers(self._allowed, name):
             raise RefusedError("not_covered")  # a client would reject it, and lose its connection
