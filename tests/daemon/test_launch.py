@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from milecastle.daemon.launch import closed_folders
+from milecastle.daemon.launch import TMP, covered_folders
 from milecastle.shipped import PACKAGE
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="confining a process needs root")
@@ -132,14 +132,32 @@ print(child.pid, open(f'/proc/{{child.pid}}/comm').read().strip())
         assert "Traceback" not in result.stderr
 
 
-def test_only_folders_that_others_may_not_enter_are_covered(tmp_path):
-    tmp_path.chmod(0o755)
-    closed = tmp_path / "closed"
+@pytest.fixture
+def outside_tmp():
+    folder = Path("/var/tmp/milecastle-test-covered")
+    subprocess.run(["rm", "-rf", str(folder)], check=True)
+    folder.mkdir()
+    folder.chmod(0o755)
+    yield folder
+    subprocess.run(["rm", "-r", str(folder)], check=True)
+
+
+def test_only_folders_that_others_may_not_enter_are_covered(outside_tmp):
+    closed = outside_tmp / "closed"
     (closed / "a" / "b").mkdir(parents=True)
-    (tmp_path / "open").mkdir()
+    (outside_tmp / "open").mkdir()
     closed.chmod(0o700)
-    found = closed_folders([closed / "a", closed / "a" / "b", tmp_path / "open"])
-    assert found[closed] == [closed / "a"] or closed not in found  # pytest's own tmp may be closed
-    assert all(
-        tmp_path / "open" not in inside or outer != tmp_path for outer, inside in found.items()
-    )
+    found = covered_folders([closed / "a", closed / "a" / "b", outside_tmp / "open"])
+    assert found == {TMP: [], closed: [closed / "a"]}
+
+
+def test_what_is_needed_below_tmp_stays_there(tmp_path):
+    assert covered_folders([tmp_path]) == {TMP: [tmp_path.resolve()]}
+
+
+@needs_root
+@needs_account
+def test_a_checkout_below_tmp_is_still_readable(tmp_path):
+    (tmp_path / "file").write_text("here")
+    tmp_path.chmod(0o755)
+    assert printed(f"print(open('{tmp_path}/file').read())", f"--need={tmp_path}") == "here"

@@ -36,6 +36,8 @@ MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID = 1, 2
 KEPT_ENVIRONMENT = ("LANG", "LC_ALL", "TZ")
 """Everything else stays behind: SSLKEYLOGFILE, LD_PRELOAD, PYTHONPATH, proxies, tokens."""
 
+TMP = Path("/tmp")  # noqa: S108 - it is covered by a private one
+
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -105,32 +107,37 @@ def hide_files(needed: Sequence[Path], writable: Sequence[Path]) -> None:
 
     An interpreter or a checkout under a folder that only root may enter (/root, mode 0700) would
     be out of reach for the new user. Such a folder is covered by an empty one that holds nothing
-    but what is needed: the user can read that, and nothing else that was there.
+    but what is needed: the user can read that, and nothing else that was there. /tmp is covered
+    in the same way, so that the user has one of its own.
     """
     mount("none", "/", None, MS_REC | MS_PRIVATE)
-    for closed, inside in closed_folders([*needed, *writable]).items():
+    for folder, inside in covered_folders([*needed, *writable]).items():
         sources = [(path, os.open(path, os.O_PATH)) for path in inside]
-        mount("tmpfs", str(closed), "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=64k")
+        options = "mode=1777,size=64m" if folder == TMP else "mode=0755,size=64k"
+        mount("tmpfs", str(folder), "tmpfs", MS_NOSUID | MS_NODEV, options)
         for path, source in sources:
             path.mkdir(parents=True)
             mount(f"/proc/self/fd/{source}", str(path), None, MS_BIND | MS_REC)
             os.close(source)
     for path in writable:
         mount(str(path), str(path), None, MS_BIND)
-    change_mount(Path("/"), MountAttr(attr_set=MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID))
-    for path in writable:
+    change_mount(Path("/"), MountAttr(attr_set=MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID), deep=True)
+    for path in (TMP, *writable):
         change_mount(path, MountAttr(attr_clr=MOUNT_ATTR_RDONLY))
-    mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=64m")  # noqa: S108
 
 
-def closed_folders(needed: Iterable[Path]) -> dict[Path, list[Path]]:
-    """Return the outermost folders that others may not enter, with the needed folders inside."""
-    found: dict[Path, list[Path]] = {}
-    wanted = sorted({path.resolve() for path in needed})
-    outermost = [path for path in wanted if not any(other in path.parents for other in wanted)]
-    for path in outermost:
+def covered_folders(needed: Iterable[Path]) -> dict[Path, list[Path]]:
+    """Return the folders to cover, /tmp among them, each with the needed folders inside.
+
+    A folder is covered where others may not enter it; of several on the way, the outermost.
+    """
+    found: dict[Path, list[Path]] = {TMP: []}
+    wanted = {path.resolve() for path in needed}
+    for path in sorted(wanted):
+        if any(other in path.parents for other in wanted):
+            continue  # it comes with the other
         for folder in reversed([path, *path.parents]):
-            if not folder.stat().st_mode & 0o001:
+            if folder == TMP or not folder.stat().st_mode & 0o001:
                 found.setdefault(folder, []).append(path)
                 break
     return found
@@ -144,11 +151,13 @@ def mount(source: str, target: str, kind: str | None, flags: int, data: str = ""
         raise_errno(f"mount on {target}")
 
 
-def change_mount(path: Path, attributes: MountAttr) -> None:
-    """Change the attributes of a mount and all below it (mount_setattr(2))."""
+def change_mount(path: Path, attributes: MountAttr, *, deep: bool = False) -> None:
+    """Change the attributes of a mount, with all below it where ``deep`` (mount_setattr(2))."""
     size = ctypes.c_size_t(ctypes.sizeof(attributes))
     reference = ctypes.byref(attributes)
-    if libc.syscall(SYS_MOUNT_SETATTR, AT_FDCWD, os.fsencode(path), AT_RECURSIVE, reference, size):
+    if libc.syscall(
+        SYS_MOUNT_SETATTR, AT_FDCWD, os.fsencode(path), AT_RECURSIVE * deep, reference, size
+    ):
         raise_errno(f"change the mount of {path}")
 
 

@@ -53,7 +53,7 @@ def worker(settings: Settings, cgroup: Path) -> Spec:
     """Return how a worker is run."""
     command = [sys.executable, "-I", "-m", "milecastle.proxy.main"]
     command += ["--run-dir", str(settings.run_dir)]
-    return Spec("worker", tuple(command), accounts.PROXY, cgroup)
+    return Spec("worker", tuple(command), accounts.PROXY, cgroup, need=(settings.run_dir,))
 
 
 def signer(settings: Settings, catalogue: list[Path], descriptor: int) -> Spec:
@@ -70,5 +70,6 @@ def signer(settings: Settings, catalogue: list[Path], descriptor: int) -> Spec:
         accounts.SIGNER,
         no_network=True,
         descriptors=(descriptor,),
+        need=(settings.run_dir, state / "ca"),
         write=(state / "signer",),
     )

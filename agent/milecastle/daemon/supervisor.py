@@ -35,6 +35,8 @@ class Spec:
     no_network: bool = False
     descriptors: tuple[int, ...] = ()
     """Inherited under the same numbers."""
+    need: tuple[Path, ...] = ()
+    """Folders that must stay visible, beside the interpreter and the package."""
     write: tuple[Path, ...] = ()
     """Folders that stay writable; everything else is read-only."""
 
@@ -106,6 +108,7 @@ class Child:
 def confined(spec: Spec) -> list[str]:
     """Return the command line that runs a spec through `launch`."""
     needed = {Path(sys.prefix), Path(sys.base_prefix), shipped.PACKAGE, shipped.path("config")}
+    needed.update(spec.need)
     launch = [sys.executable, "-I", str(shipped.PACKAGE / "daemon" / "launch.py")]
     launch += ["--parent", str(os.getpid()), "--user", spec.user]
     launch += [word for path in sorted(needed) for word in ("--need", str(path))]
