@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from tests.lab import Lab, cgroups, network
-from tests.lab.agent import until
 from tests.lab.lab import MARK
+from tests.lab.patience import until
 
 CLIENTS = Path(__file__).parents[1] / "lab" / "clients"
 OPENAI = "https://api.openai.com/v1/chat/completions"
@@ -29,7 +29,7 @@ def test_curl_reaches_the_stand_in_over_both_families_and_versions(lab: Lab, fam
     body, spoken = done.stdout.splitlines()
     assert json.loads(body)["choices"][0]["message"]["content"] == "Hello! The lab hears you."
     assert spoken == version
-    (seen,) = lab.requests()
+    (seen,) = lab.requests(at_least=1)
     assert seen["address"] == {"-4": "198.51.100.3", "-6": "2001:db8:51::3"}[family]
     assert seen["body"] == prompt("hello from the lab")
     (entry,) = lab.journal()

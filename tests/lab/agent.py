@@ -12,7 +12,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ import psutil
 import yaml
 from tests.lab import cgroups
 from tests.lab.lab import Lab
+from tests.lab.patience import until
 from tests.lab.requirements import search_path
 from tests.lab.spawn import within
 from tests.lab.traces import Traces, attached, take
@@ -246,11 +247,3 @@ def start(
             text=True,
             start_new_session=True,
         )
-
-
-def until(condition: Callable[[], bool], seconds: float, step: float = 0.1) -> bool:
-    """Wait for a condition; return whether it came true in time."""
-    deadline = time.monotonic() + seconds
-    while not (true := condition()) and time.monotonic() < deadline:
-        time.sleep(step)
-    return true

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab.agent import Agent, until
+from tests.lab.agent import Agent
 from tests.lab.lab import Lab
+from tests.lab.patience import until
 
 CLIENTS = Path(__file__).with_name("clients")
 PYTHON = (sys.executable, str(CLIENTS / "sdk.py"))

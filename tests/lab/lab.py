@@ -15,15 +15,17 @@ import tempfile
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tests.lab import cgroups, network, node
 from tests.lab.certificates import Authority
 from tests.lab.network import RESOLVER, address4, address6
+from tests.lab.patience import until
 from tests.lab.requirements import missing, search_path
 from tests.lab.sites import AIMOCK_PORT, CONTROL_PORT, SITES, dnsmasq_conf, nginx_conf
 from tests.lab.spawn import within
@@ -34,8 +36,11 @@ MARK = "mcl-lab-"
 FIXTURES = Path(__file__).with_name("fixtures.json")
 READY_SECONDS = 15.0
 CLIENT_SECONDS = 60.0
+LOG_SECONDS = 2.0
 JOURNAL_LENGTH = 20_000
 """Entries that aimock keeps."""
+
+type Knock = Callable[[str, int], bool]
 
 PRIVATE = """
 set -e
@@ -174,10 +179,17 @@ class Lab:
         self.control("POST", "reset/journal")
         (self.folder / "requests.log").write_text("")
 
-    def requests(self) -> list[dict[str, Any]]:
-        """Return what nginx logged: host, sni, protocol, address, uri, status, the raw body."""
-        lines = (self.folder / "requests.log").read_text(errors="replace").splitlines()
-        return [json.loads(line) for line in lines]
+    def requests(self, at_least: int = 0) -> list[dict[str, Any]]:
+        """Return what nginx logged: host, sni, protocol, address, uri, status, the raw body.
+
+        nginx logs a request after its answer is out: ``at_least`` waits for that many.
+        """
+
+        def lines() -> list[str]:
+            return (self.folder / "requests.log").read_text(errors="replace").splitlines()
+
+        until(lambda: len(lines()) >= at_least, LOG_SECONDS)
+        return [json.loads(line) for line in lines()]
 
     def add_fixtures(self, *fixtures: Mapping[str, Any]) -> None:
         """Add aimock fixtures; those of fixtures.json, catch-all included, go first."""
@@ -285,17 +297,18 @@ def private_names(folder: Path, cgroup: Path) -> subprocess.Popen[str]:
 
 def await_servers(folder: Path) -> None:
     """Wait until every server answers; the error shows what the silent one said."""
-    doors = {"dnsmasq": [(address4(RESOLVER), 53), (address6(RESOLVER), 53)]}
-    doors["nginx"] = [(address4(site.number), 443) for site in SITES]
-    doors["nginx"] += [(address6(site.number), 443) for site in SITES]
-    doors["aimock"] = [(address4(RESOLVER), CONTROL_PORT)]
+    resolver = ((address4(RESOLVER), 53), (address6(RESOLVER), 53))
+    sites = [(address(site.number), 443) for site in SITES for address in (address4, address6)]
+    doors: tuple[tuple[str, Knock, Iterable[tuple[str, int]]], ...] = (
+        ("dnsmasq", accepts, resolver),
+        ("nginx", accepts, sites),
+        ("aimock", healthy, [(address4(RESOLVER), CONTROL_PORT)]),
+    )
     deadline = time.monotonic() + READY_SECONDS
-    for server, addresses in doors.items():
+    for server, knock, addresses in doors:
         for address in addresses:
-            while not (healthy(*address) if server == "aimock" else accepts(*address)):
-                if time.monotonic() > deadline:
-                    raise RuntimeError(f"{server} is silent on {address}: {said(folder, server)}")
-                time.sleep(0.02)
+            if not until(partial(knock, *address), deadline - time.monotonic(), 0.02):
+                raise RuntimeError(f"{server} is silent on {address}: {said(folder, server)}")
 
 
 def said(folder: Path, server: str) -> str:
