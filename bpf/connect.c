@@ -3,8 +3,9 @@
  * Who connects to an AI service, and where the connection goes: to the service, to the checkpoint
  * on loopback, or nowhere.
  *
- * Hooks: cgroup/connect4, connect6, sendmsg4, sendmsg6, getpeername4, getpeername6 and sock_ops
- * (TCP_CONNECT_CB). From Linux 5.8 on; bpf_sk_storage_get() on a looked-up listener from 5.9 on.
+ * Hooks: cgroup/connect4, connect6, sendmsg4, sendmsg6, getpeername4 and getpeername6. From Linux
+ * 5.8 on; bpf_sk_storage_get() on a looked-up listener from 5.9 on. No sock_ops: the kernel calls
+ * it six times for each connection of the host, and names.c has to look at packets anyway.
  *
  * - A hook is chosen by the cgroup in which the socket was *made*; pid, uid and the current cgroup
  *   are those of the thread that connects, the namespace is the socket's.
@@ -323,40 +324,6 @@ int sendmsg6(struct bpf_sock_addr *ctx)
 	struct address to = {.word = {ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2],
 				      ctx->user_ip6[3]}};
 	return is_loopback(&to) ? ALLOW : sends(ctx, &to);
-}
-
-/* The source port is chosen after the connect hooks: note by which source a flow can be found. */
-int sockops(struct bpf_sock_ops *ops)
-{
-	u32 zero = 0, remote;
-	u64 cookie;
-
-	if (ops->op != BPF_SOCK_OPS_TCP_CONNECT_CB)
-		return ALLOW;
-	struct checkpoint *at = checkpoints.lookup(&zero);
-	remote = bpf_ntohl(ops->remote_port);
-	if (!at || (remote != at->port4 && remote != at->port6))
-		return ALLOW;
-	cookie = socket_cookie(ops);
-	struct flow *flow = flows.lookup(&cookie);
-	if (!flow || flow->outcome != OUTCOME_REDIRECTED)
-		return ALLOW;
-
-	struct source source = {.netns = flow->netns, .port = ops->local_port};
-	u32 own4 = ops->local_ip4;
-	asm volatile("" : "+r"(own4)); /* else LLVM joins both branches' loads through one pointer */
-	if (is_v4(&flow->destination)) {
-		source.address.word[2] = MAPPED;
-		source.address.word[3] = own4;
-	} else {
-		source.address.word[0] = ops->local_ip6[0];
-		source.address.word[1] = ops->local_ip6[1];
-		source.address.word[2] = ops->local_ip6[2];
-		source.address.word[3] = ops->local_ip6[3];
-	}
-	if (ports.update(&source, &cookie))
-		count(COUNT_PORT_LOST);
-	return ALLOW;
 }
 
 /* The flow of a socket whose peer is the checkpoint, or null. */

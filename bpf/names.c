@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /*
- * What packets tell: the addresses of names (DNS answers), and datagrams that must not leave.
+ * What packets tell: the addresses of names (DNS answers), the source of a redirected connection;
+ * and which datagrams must not leave.
  *
  * Hooks: cgroup_skb ingress and egress, Linux 5.8 and newer. Packets start at the IP header.
  * IP fragments and IPv6 extension headers are not followed: such a packet is left alone.
@@ -10,44 +11,68 @@
 
 #define DNS 53
 #define QUESTION_NS (30ULL * 1000000000) /* an answer that comes later was not waited for */
-#define DNS_HEADER 12
+#define UDP_HEADER 8
+#define TCP_SYN 2
+#define TCP_ACK 16
+#define ETH_P_IPV6 0x86dd
 
 BPF_TABLE("lru_hash", struct question, u64, questions, 8192);
 
-/* Where the payload starts, and what carries it. */
-struct carried {
-	struct address from, to;
-	u32 offset; /* of the transport header */
-	u8 protocol;
-};
-
-static __always_inline bool carried_by(struct __sk_buff *skb, struct carried *c)
+/*
+ * The protocol that an IP packet carries and where its header starts; 0 for what is not followed.
+ * This and the port checks are all that a packet of no interest pays for, so the header is read in
+ * place: the network layer has made the IP header linear before either hook.
+ */
+static __always_inline u8 carried(struct __sk_buff *skb, u32 *offset)
 {
-	u8 first, v4[20];
+	u8 *ip = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 
-	if (bpf_skb_load_bytes(skb, 0, &first, 1))
-		return false;
-	if (first >> 4 == 4) {
-		if (bpf_skb_load_bytes(skb, 0, v4, sizeof(v4)))
-			return false;
-		if ((v4[6] & 0x3f) | v4[7]) /* a fragment */
-			return false;
-		c->protocol = v4[9];
-		c->offset = (first & 15) * 4;
-		c->from.word[2] = c->to.word[2] = MAPPED;
-		__builtin_memcpy(&c->from.word[3], v4 + 12, 4);
-		__builtin_memcpy(&c->to.word[3], v4 + 16, 4);
-		return true;
+	if (ip + 20 > end)
+		return 0;
+	if (ip[0] >> 4 == 4) {
+		if ((ip[6] & 0x3f) | ip[7]) /* a fragment */
+			return 0;
+		*offset = (ip[0] & 15) * 4;
+		return ip[9];
 	}
-	if (first >> 4 == 6) {
-		if (bpf_skb_load_bytes(skb, 6, &c->protocol, 1) ||
-		    bpf_skb_load_bytes(skb, 8, &c->from, 16) ||
-		    bpf_skb_load_bytes(skb, 24, &c->to, 16))
-			return false;
-		c->offset = 40;
-		return true;
-	}
-	return false;
+	if (ip[0] >> 4 != 6)
+		return 0;
+	*offset = 40;
+	return ip[6];
+}
+
+/*
+ * The place of `length` bytes in the packet's linear part, or null. LLVM knows that an IPv4 header
+ * is a multiple of four bytes and writes `offset | 1` for the byte after; the verifier does not
+ * follow that, so the pointer is pinned.
+ */
+static __always_inline u8 *linear(struct __sk_buff *skb, u32 offset, u32 length)
+{
+	u8 *place = (u8 *)(long)skb->data + offset, *end = (void *)(long)skb->data_end;
+
+	asm volatile("" : "+r"(place));
+	return place + length > end ? NULL : place;
+}
+
+static __always_inline u16 port_at(struct __sk_buff *skb, u32 offset)
+{
+	u8 *port = linear(skb, offset, 2);
+	return port ? port[0] << 8 | port[1] : 0;
+}
+
+/* The packet's addresses in the form of the maps' keys. */
+static __always_inline bool addressed(struct __sk_buff *skb, struct address *from,
+				      struct address *to)
+{
+	u8 v6 = skb->protocol == bpf_htons(ETH_P_IPV6);
+
+	if (v6)
+		return !bpf_skb_load_bytes(skb, 8, from, 16) && !bpf_skb_load_bytes(skb, 24, to, 16);
+	__builtin_memset(from, 0, sizeof(*from));
+	__builtin_memset(to, 0, sizeof(*to));
+	from->word[2] = to->word[2] = MAPPED;
+	return !bpf_skb_load_bytes(skb, 12, &from->word[3], 4) &&
+	       !bpf_skb_load_bytes(skb, 16, &to->word[3], 4);
 }
 
 /* Hand the payload to user space as it is. */
@@ -87,16 +112,15 @@ static __always_inline void hand_over(struct __sk_buff *skb, u32 offset, u32 kin
 
 int ingress(struct __sk_buff *skb)
 {
-	struct carried c = {};
 	struct question question = {};
-	u8 udp[8], id[2];
+	u32 offset;
+	u8 id[2];
 
-	if (!carried_by(skb, &c) || c.protocol != IPPROTO_UDP)
-		return ALLOW;
-	if (bpf_skb_load_bytes(skb, c.offset, udp, sizeof(udp)) || (udp[0] << 8 | udp[1]) != DNS)
+	if (carried(skb, &offset) != IPPROTO_UDP || port_at(skb, offset) != DNS)
 		return ALLOW;
 	count(COUNT_DNS_SEEN);
-	if (bpf_skb_load_bytes(skb, c.offset + sizeof(udp), id, sizeof(id))) {
+	offset += UDP_HEADER;
+	if (bpf_skb_load_bytes(skb, offset, id, sizeof(id))) {
 		count(COUNT_DNS_UNREADABLE);
 		return ALLOW;
 	}
@@ -107,7 +131,7 @@ int ingress(struct __sk_buff *skb)
 		count(COUNT_DNS_UNASKED);
 		return ALLOW;
 	}
-	hand_over(skb, c.offset + sizeof(udp), PACKET_DNS);
+	hand_over(skb, offset, PACKET_DNS);
 	return ALLOW;
 }
 
@@ -125,21 +149,25 @@ static __always_inline void asks(struct __sk_buff *skb, u32 offset)
 	questions.update(&question, &now);
 }
 
-/* A datagram to port 443 leaves a socket; connected ones are only seen here. */
-static __always_inline int quic_leaves(struct __sk_buff *skb, struct address *to)
+/* A datagram to port 443 leaves a socket; of connected ones this is the first that we see. */
+static __always_inline int quic_leaves(struct __sk_buff *skb)
 {
-	struct place *place = watched(to);
+	struct address from, to;
 	struct bpf_sock *sk = skb->sk;
 	struct decision decision;
+	struct place *place;
 	struct flow *flow;
 	u64 cookie, cgroup;
 
+	if (!addressed(skb, &from, &to))
+		return ALLOW;
+	place = watched(&to);
 	if (!place)
 		return ALLOW;
 	cgroup = bpf_skb_cgroup_id(skb);
 	if (exempt.lookup(&cgroup))
 		return ALLOW;
-	decision = decide_quic(skb, sk ? sk->bound_dev_if : 0, place->service, is_v4(to));
+	decision = decide_quic(skb, sk ? sk->bound_dev_if : 0, place->service, is_v4(&to));
 	cookie = socket_cookie(skb);
 	flow = flows.lookup(&cookie);
 	if (flow && flow->outcome != decision.outcome) {
@@ -153,20 +181,53 @@ static __always_inline int quic_leaves(struct __sk_buff *skb, struct address *to
 	return REFUSE;
 }
 
+/*
+ * The first segment of a redirected connection leaves: note by which source the checkpoint will
+ * know it. The source port is chosen after the connect hooks; here it is as the peer will see it,
+ * after any translation of addresses.
+ */
+static __always_inline void syn_leaves(struct __sk_buff *skb, u32 offset)
+{
+	u32 zero = 0, to_port = port_at(skb, offset + 2);
+	struct checkpoint *at = checkpoints.lookup(&zero);
+	struct source source = {};
+	struct address to;
+	u64 cookie;
+
+	if (!at || (to_port != at->port4 && to_port != at->port6))
+		return;
+	cookie = socket_cookie(skb);
+	struct flow *flow = flows.lookup(&cookie);
+	if (!flow || flow->outcome != OUTCOME_REDIRECTED)
+		return;
+	if (!addressed(skb, &source.address, &to) || !is_loopback(&to))
+		return;
+	source.netns = flow->netns;
+	source.port = port_at(skb, offset);
+	if (ports.update(&source, &cookie))
+		count(COUNT_PORT_LOST);
+}
+
+static __always_inline bool begins_connection(struct __sk_buff *skb, u32 offset)
+{
+	u8 *flags = linear(skb, offset + 13, 1);
+	return flags && (*flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
 int egress(struct __sk_buff *skb)
 {
-	struct carried c = {};
-	u8 udp[8];
-	u16 port;
+	u32 offset, port;
+	u8 protocol = carried(skb, &offset);
 
-	if (!carried_by(skb, &c) || c.protocol != IPPROTO_UDP)
-		return ALLOW;
-	if (bpf_skb_load_bytes(skb, c.offset, udp, sizeof(udp)))
-		return ALLOW;
-	port = udp[2] << 8 | udp[3];
-	if (port == DNS)
-		asks(skb, c.offset + sizeof(udp));
-	else if (port == HTTPS)
-		return quic_leaves(skb, &c.to);
+	if (protocol == IPPROTO_TCP) {
+		if (begins_connection(skb, offset))
+			syn_leaves(skb, offset);
+	} else if (protocol == IPPROTO_UDP) {
+		port = port_at(skb, offset + 2);
+		if (port == DNS)
+			asks(skb, offset + UDP_HEADER);
+		else if (port == HTTPS)
+			return quic_leaves(skb);
+	}
 	return ALLOW;
 }

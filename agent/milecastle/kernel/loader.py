@@ -30,7 +30,6 @@ PROGRAMS = {
     "sendmsg6": ("CGROUP_SOCK_ADDR", 15),
     "getpeername4": ("CGROUP_SOCK_ADDR", 29),
     "getpeername6": ("CGROUP_SOCK_ADDR", 30),
-    "sockops": ("SOCK_OPS", 3),
     "ingress": ("CGROUP_SKB", 0),
     "egress": ("CGROUP_SKB", 1),
 }
