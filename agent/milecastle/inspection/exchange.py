@@ -91,7 +91,7 @@ class Inspection:
             for _ in range(ROUNDS):
                 body = providers.rewrite(body, edits(decision.redact))
                 _exchange, findings = self._read_request(body)
-                decision = self.inspector.policy.decide(self.subject("request"), findings)
+                decision = self.decide("request", findings)
                 if not decision.redact:
                     return Forward(body)
         except (ParseError, Unfinished):
@@ -159,7 +159,7 @@ class Inspection:
         return Subject(
             service=service.id if service else None,
             category=service.category if service else "",
-            standing=self.inspector.standing(service),
+            standing=self.inspector.policy.standing(service),
             operation=self.exchange.operation,
             model=self.exchange.response_model or self.exchange.request_model or "",
             process=self.context.process,
@@ -168,10 +168,16 @@ class Inspection:
 
     def judge(self, direction: Direction, findings: Sequence[Finding]) -> Decision:
         """Decide on a message, and remember the findings and the verdict for the record."""
-        decision = self.inspector.policy.decide(self.subject(direction), findings)
+        decision = self.decide(direction, findings)
         self.told.findings[direction] = tuple(findings)
         self.told.verdicts[direction] = decision.verdict
         return decision
+
+    def decide(self, direction: Direction, findings: Sequence[Finding]) -> Decision:
+        """Ask the policy, at the time that the exchange began."""
+        return self.inspector.policy.decide(
+            self.subject(direction), findings, now=self.context.started
+        )
 
     def fail(self, stage: Direction, error: Exception, body: bytes = b"") -> Forward | Block:
         """Answer a message that can't be judged, as the policy's ``on_failure`` says."""
@@ -179,7 +185,7 @@ class Inspection:
         self.told.failures[stage] = why[:200] or type(error).__name__
         if isinstance(error, Unfinished):
             self.told.findings[stage] = tuple(error.findings)
-        if self.inspector.policy.on_failure(self.service) == "open":
+        if self.inspector.policy.on_failure(self.service, self.subject(stage)) == "open":
             reason = f"the {stage} could not be inspected; on_failure is open"
             self.told.verdicts[stage] = Verdict(Action.ALERT, None, reason)
             return Forward(body)

@@ -7,8 +7,8 @@ from milecastle.catalogue import Catalogue
 from milecastle.detect import Engine
 from milecastle.inspection.context import Context
 from milecastle.inspection.exchange import Inspection
-from milecastle.model import RequestHead, Service
-from milecastle.policy import Policy
+from milecastle.model import Action, RequestHead
+from milecastle.policy import Policy, Rule
 
 type Capture = str
 """``redacted``: findings are masked in what is recorded; ``metadata``: no text; ``full``: all."""
@@ -29,6 +29,8 @@ class Inspector:
         self.engine = engine
         self.policy = policy
         self.capture = capture
+        self.enforces_answers = any(enforces_answers(rule) for rule in policy.rules)
+        """Whether a rule can do more with an answer than alert: only then is anything held back."""
 
     def begin(
         self, head: RequestHead, context: Context, body: bytes | None = None
@@ -48,6 +50,9 @@ class Inspector:
         """Return an inspector with another policy and everything else the same."""
         return Inspector(self.catalogue, self.engine, policy, capture=self.capture)
 
-    def standing(self, service: Service | None) -> str:
-        """Return what the policy thinks of a service."""
-        return self.policy.standing(service) if service else "unsanctioned"
+
+def enforces_answers(rule: Rule) -> bool:
+    """Tell whether a rule may change or stop an answer."""
+    direction = rule.when.subject.get("direction")
+    applies = direction is None or direction.holds("response")
+    return applies and rule.mode == "enforce" and rule.action.rank >= Action.REDACT.rank

@@ -7,7 +7,7 @@ wherever in the record it stands, so that a value found in one place cannot stay
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -130,8 +130,10 @@ def steps(inspection: Inspection) -> list[dict[str, Any]]:
         findings = inspection.told.findings.get(direction, ())
         if findings:
             subject = inspection.subject(direction)
-            for step in inspection.inspector.policy.explain(subject, findings):
-                explained.append({"direction": direction, **step.record()})
+            for step in inspection.inspector.policy.explain(
+                subject, findings, now=inspection.context.started
+            ):
+                explained.append({"direction": direction, **asdict(step)})
     return explained[:FINDINGS]
 
 

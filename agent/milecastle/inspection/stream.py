@@ -30,6 +30,7 @@ from milecastle.model import (
     Verdict,
 )
 from milecastle.providers import Delta
+from milecastle.providers.leaves import label
 
 if TYPE_CHECKING:
     from milecastle.inspection.exchange import Inspection
@@ -69,7 +70,7 @@ class StreamInspection:
     def __init__(self, inspection: Inspection, head: ResponseHead) -> None:
         self._inspection = inspection
         self._stream = providers.open_stream(inspection.exchange, head)
-        self._holds = inspection.inspector.policy.enforces("response")
+        self._holds = inspection.inspector.enforces_answers
         self._tracks: dict[tuple[int, int], Track] = {}
         self._held = bytearray()
         self._released = 0
@@ -150,9 +151,7 @@ class StreamInspection:
         """Read a text that an event holds complete: all its strings, each in its own place."""
         texts = [(leaf.place, leaf.text) for leaf in delta.leaves] or [(delta.place, delta.text)]
         for place, text in texts:
-            segment = Segment(
-                text, "assistant", said(delta), place, providers.label(place), delta.name or ""
-            )
+            segment = Segment(text, "assistant", said(delta), place, label(place), delta.name or "")
             for finding in self._inspection.inspector.engine.scan([segment]):
                 self._note(finding, text[finding.start : finding.end])
                 if self._enforced(finding):
@@ -172,7 +171,7 @@ class StreamInspection:
         for leaf in part.leaves if part else ():
             name = (part and part.name) or ""
             segment = Segment(
-                leaf.text, "assistant", "tool_call", leaf.place, providers.label(leaf.place), name
+                leaf.text, "assistant", "tool_call", leaf.place, label(leaf.place), name
             )
             for finding in self._inspection.inspector.engine.scan([segment]):
                 self._note(finding, leaf.text[finding.start : finding.end])
@@ -209,9 +208,7 @@ class StreamInspection:
 
     def _enforced(self, finding: Finding) -> bool:
         """Whether this finding must not reach the client."""
-        decision = self._inspection.inspector.policy.decide(
-            self._inspection.subject("response"), [finding]
-        )
+        decision = self._inspection.decide("response", [finding])
         return decision.verdict.applied.rank >= Action.REDACT.rank
 
     def _part(self, key: tuple[int, int]) -> Part | None:
