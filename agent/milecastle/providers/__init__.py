@@ -1,0 +1,35 @@
+"""Providers: bytes of AI traffic -> Exchange, for every wire format; pure and sans-io.
+
+``recognise`` says which format a request speaks. ``parse_request`` and ``parse_response`` read
+bodies, ``open_stream`` an answer as it comes. ``segments`` is what detectors read, ``rewrite`` puts
+their edits back where they belong, ``error_body`` and ``closing_events`` speak to the client in
+its provider's own words. Whatever bytes come, only ParseError escapes.
+"""
+
+from milecastle.providers.delta import Delta
+from milecastle.providers.errors import error_body
+from milecastle.providers.exchange import (
+    closing_events,
+    open_stream,
+    parse_request,
+    parse_response,
+)
+from milecastle.providers.format import Format
+from milecastle.providers.recognition import recognise
+from milecastle.providers.rewriting import rewrite
+from milecastle.providers.segments import segments
+from milecastle.providers.stream import Stream
+
+__all__ = [
+    "Delta",
+    "Format",
+    "Stream",
+    "closing_events",
+    "error_body",
+    "open_stream",
+    "parse_request",
+    "parse_response",
+    "recognise",
+    "rewrite",
+    "segments",
+]

@@ -1,0 +1,40 @@
+"""Bodies -> Exchange: the room's operations, over whatever dialect a format has."""
+
+from __future__ import annotations
+
+from milecastle.model import Exchange, RequestHead, ResponseHead
+from milecastle.providers import bodies
+from milecastle.providers.answer import Answer
+from milecastle.providers.dialects import dialect
+from milecastle.providers.format import Format
+from milecastle.providers.framings import framing_for
+from milecastle.providers.stream import Stream
+
+
+def parse_request(wire: Format, head: RequestHead, body: bytes) -> Exchange:
+    """Return the request as an Exchange without an answer. ParseError where it is ambiguous.
+
+    ``body`` has no content encoding any more. ``wire`` is recognition's answer for it.
+    """
+    ask = bodies.read_request(wire, head, body)
+    dialect(wire.name).request(ask)
+    return ask.freeze()
+
+
+def open_stream(exchange: Exchange, head: ResponseHead) -> Stream:
+    """Return the reader of an answer that is still to come."""
+    framing = framing_for(exchange, head)
+    return Stream(Answer(exchange), framing, head, dialect(exchange.format))
+
+
+def parse_response(exchange: Exchange, head: ResponseHead, body: bytes) -> Exchange:
+    """Return the request's Exchange with its answer, which may be JSON or a finished stream."""
+    stream = open_stream(exchange, head)
+    stream.feed(body)
+    stream.close()
+    return stream.exchange
+
+
+def closing_events(wire: Format, stream: Stream, reason: str) -> bytes:
+    """Return the bytes that end a stream in the provider's grammar, telling the reader why."""
+    return dialect(wire.name).closing(stream.answer, reason)

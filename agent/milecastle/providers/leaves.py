@@ -1,0 +1,149 @@
+"""The strings of a JSON value, each with its place: what is read where no format says more.
+
+``leaves`` takes the strings of a structured value (the arguments of a tool call). ``unclaimed``
+takes what a format's own code left over, so that no text hides in a field that nobody knew.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container
+
+import orjson
+
+from milecastle.model import Json, Leaf, ParseError
+from milecastle.providers.document import read_lenient
+from milecastle.providers.places import plain, token
+
+LONG_NUMBER = 999_999
+"""Integers beyond this are leaves too: card, account and telephone numbers are sent as numbers."""
+
+LONG_KEY = 32
+"""Keys longer than this are leaves too."""
+
+_WORDS_OF_FORMATS = """
+role type id object model status call_id tool_call_id tool_use_id toolUseId finish_reason
+stop_reason detail format effort media_type mime_type mimeType event event_id item_id response_id
+previous_response_id previous_item_id conversation_id output_index tool_choice version phase
+service_tier ttl jsonrpc method input_type file_id fileUri
+"""
+STRUCTURAL = frozenset(_WORDS_OF_FORMATS.split())
+"""Keys whose values are words of the format. Skipped where the value looks like such a word."""
+
+OPAQUE = frozenset(
+    {
+        "signature",
+        "encrypted_content",
+        "encrypted_index",
+        "encrypted_stdout",
+        "redactedContent",
+        "thoughtSignature",
+        "thought_signature",
+    }
+)
+"""Keys of values that only the provider can read. Skipped where the value has no spaces."""
+
+_NUMBERS = {int, float, bool, type(None)}
+_WORD = re.compile(r"[\w.:/@+-]{0,80}", re.ASCII)
+_CODED = re.compile(r"[A-Za-z0-9+/_=-]*")
+_PROSE = re.compile(r"[^\W\d_]{2,}[\s,;:.!?]+[^\W\d_]{2,}")
+
+
+def leaves(value: Json, place: str = "") -> tuple[Leaf, ...]:
+    """Return every string of ``value``, long integers and telling keys included."""
+    found: list[Leaf] = []
+    _gather(value, place, found)
+    return tuple(found)
+
+
+def text_leaves(text: str, place: str) -> tuple[Leaf, ...]:
+    """Return the strings of JSON text held in a string; none where it is no object or array."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return ()
+    try:
+        value = read_lenient(text)
+        orjson.dumps(value)  # refuses what is nested deeper than the walk below may go
+    except (ParseError, TypeError):
+        return ()
+    return leaves(value, place + "#")
+
+
+def unclaimed(value: Json, claimed: Container[str], *, prose: bool = False) -> tuple[Leaf, ...]:
+    """Return the strings whose place nobody claimed, without the words of the formats.
+
+    With ``prose`` only those that have words. A claimed place that holds an object or an array
+    claims all of it.
+    """
+    found: list[Leaf] = []
+    _leave_over(value, "", "", claimed, prose, found)
+    return tuple(found)
+
+
+def is_structural(key: str, text: str) -> bool:
+    """Tell whether a value is a word of the wire format, not of a person or a model."""
+    if key in STRUCTURAL:
+        return _WORD.fullmatch(text) is not None
+    return key in OPAQUE and _CODED.fullmatch(text) is not None
+
+
+def is_prose(text: str) -> bool:
+    """Tell whether a text has at least two words."""
+    return _PROSE.search(text) is not None
+
+
+def is_telling(key: str) -> bool:
+    """Tell whether a key is long enough, or enough like prose, to be content itself."""
+    return len(key) > LONG_KEY or not key.isprintable() or " " in key
+
+
+def label(place: str) -> str:
+    """Return the key that a place ends in, skipping the indices of arrays."""
+    end = len(place)
+    while end > 0:
+        start = max(place.rfind("/", 0, end), place.rfind("#", 0, end))
+        last = place[start + 1 : end]
+        if last and not last.isdigit():
+            return plain(last.rstrip("~"))
+        end = start
+    return ""
+
+
+def _gather(value: Json, place: str, found: list[Leaf]) -> None:
+    if type(value) is str:
+        if value:
+            found.append(Leaf(place, value))
+    elif type(value) is dict:
+        for key, below in value.items():
+            here = f"{place}/{token(key)}"
+            if is_telling(key):
+                found.append(Leaf(here + "~", key))
+            _gather(below, here, found)
+    elif type(value) is list:
+        if set(map(type, value)) <= _NUMBERS:
+            return  # an embedding, an array of tokens
+        for index, below in enumerate(value):
+            _gather(below, f"{place}/{index}", found)
+    elif type(value) is int and not -LONG_NUMBER <= value <= LONG_NUMBER:
+        found.append(Leaf(place, str(value)))
+
+
+def _leave_over(
+    value: Json, place: str, key: str, claimed: Container[str], prose: bool, found: list[Leaf]
+) -> None:
+    if type(value) is str:
+        wanted = value and place not in claimed and not is_structural(key, value)
+        if wanted and (not prose or is_prose(value)):
+            found.append(Leaf(place, value))
+    elif type(value) is dict:
+        if place in claimed:
+            return
+        for name, below in value.items():
+            here = f"{place}/{token(name)}"
+            if is_telling(name):
+                found.append(Leaf(here + "~", name))
+            _leave_over(below, here, name, claimed, prose, found)
+    elif type(value) is list:
+        if place in claimed or set(map(type, value)) <= _NUMBERS:
+            return
+        for index, below in enumerate(value):
+            _leave_over(below, f"{place}/{index}", key, claimed, prose, found)
