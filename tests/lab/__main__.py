@@ -28,7 +28,7 @@ def wait(lab: Lab) -> int:
     """Print how to use the lab and hold it until Ctrl-C."""
     print(f"lab {lab.name} is up; files in {lab.folder}, clients in {lab.cgroup}")
     for site in SITES:
-        print(f"  https://{site.host}/  {'-> aimock' if site.ai else 'an ordinary site'}")
+        print(f"  https://{site.host}/  {'plain text' if site.plain else '-> aimock'}")
     example = ["curl", "-sS", "--cacert", str(lab.ca_pem), "https://api.openai.com/v1/models"]
     print("one client:", shlex.join(lab.command(example)), flush=True)
     try:

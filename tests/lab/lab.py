@@ -27,7 +27,7 @@ from tests.lab.certificates import Authority
 from tests.lab.network import RESOLVER, address4, address6
 from tests.lab.patience import until
 from tests.lab.requirements import missing, search_path
-from tests.lab.sites import AIMOCK_PORT, CONTROL_PORT, SITES, dnsmasq_conf, nginx_conf
+from tests.lab.sites import CONTROL_PORT, SITES, STAND_IN_PORT, dnsmasq_conf, nginx_conf
 from tests.lab.spawn import within
 
 MARK = "mcl-lab-"
@@ -39,6 +39,11 @@ CLIENT_SECONDS = 60.0
 LOG_SECONDS = 2.0
 JOURNAL_LENGTH = 20_000
 """Entries that aimock keeps."""
+
+AIMOCK = (
+    *("node", str(node.AIMOCK), "--log-level", "warn", "--fixtures", str(FIXTURES)),
+    *("--journal-max", str(JOURNAL_LENGTH), "--port"),
+)
 
 type Knock = Callable[[str, int], bool]
 
@@ -79,8 +84,12 @@ class Lab:
 
     @classmethod
     @contextmanager
-    def up(cls) -> Iterator[Lab]:
-        """Bring a lab up. RuntimeError in one sentence where this host can't have one."""
+    def up(cls, stand_in: Sequence[str] | None = None) -> Iterator[Lab]:
+        """Bring a lab up. RuntimeError in one sentence where this host can't have one.
+
+        ``stand_in``: a command to run in aimock's place; it gets the port as its last argument
+        and answers ``GET /health``.
+        """
         if sentence := missing():
             raise RuntimeError(sentence)
         node.install()
@@ -100,7 +109,7 @@ class Lab:
             for part in parts.values():
                 part.mkdir()
             write_files(folder)
-            children += start_servers(folder, parts["servers"], netns)
+            children += start_servers(folder, parts["servers"], netns, stand_in)
             holder = private_names(folder, parts["servers"])
             children.append(holder)
             await_servers(folder)
@@ -247,14 +256,13 @@ def write_files(folder: Path) -> None:
         (folder / name).write_text(text)
 
 
-def start_servers(folder: Path, cgroup: Path, netns: Path) -> list[subprocess.Popen[Any]]:
+def start_servers(
+    folder: Path, cgroup: Path, netns: Path, stand_in: Sequence[str] | None
+) -> list[subprocess.Popen[Any]]:
     commands = {
         "dnsmasq": ["dnsmasq", f"--conf-file={folder}/dnsmasq.conf", "--user=root"],
         "nginx": ["nginx", "-c", f"{folder}/nginx.conf", "-g", "daemon off;"],
-        "aimock": [
-            *("node", str(node.AIMOCK), "--port", str(AIMOCK_PORT), "--log-level", "warn"),
-            *("--fixtures", str(FIXTURES), "--journal-max", str(JOURNAL_LENGTH)),
-        ],
+        "stand-in": [*(stand_in or AIMOCK), str(STAND_IN_PORT)],
     }
     children = []
     for name, argv in commands.items():
@@ -302,7 +310,7 @@ def await_servers(folder: Path) -> None:
     doors: tuple[tuple[str, Knock, Iterable[tuple[str, int]]], ...] = (
         ("dnsmasq", accepts, resolver),
         ("nginx", accepts, sites),
-        ("aimock", healthy, [(address4(RESOLVER), CONTROL_PORT)]),
+        ("stand-in", healthy, [(address4(RESOLVER), CONTROL_PORT)]),
     )
     deadline = time.monotonic() + READY_SECONDS
     for server, knock, addresses in doors:

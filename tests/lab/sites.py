@@ -10,7 +10,8 @@ from pathlib import Path
 
 from tests.lab.network import RESOLVER, address4, address6
 
-AIMOCK_PORT = 4010
+STAND_IN_PORT = 4010
+"""aimock, or whatever `Lab.up` was given in its place; plain HTTP in the namespace's loopback."""
 CONTROL_PORT = 8080
 """Plain HTTP on the resolver's address: aimock's journal, for the tests."""
 
@@ -22,6 +23,9 @@ class Site:
     host: str
     number: int
     ai: bool = True
+    """Whether the shipped catalogue has the name."""
+    plain: bool = False
+    """Answer with PLAIN_TEXT; all others lead to the stand-in for the providers."""
     families: tuple[int, ...] = (4, 6)
     alias: str | None = None
     """Answer with a CNAME to this name, which has the addresses."""
@@ -34,9 +38,11 @@ SITES = (
     Site("api.mistral.ai", 6, families=(4,)),
     Site("api.cohere.com", 7, families=(6,)),
     # the neighbour: another customer of the same front end, so the same address
-    Site("www.example.test", 3, ai=False),
+    Site("www.example.test", 3, ai=False, plain=True),
     # the stranger: an address that no AI service has
-    Site("static.example.test", 8, ai=False),
+    Site("static.example.test", 8, ai=False, plain=True),
+    # the stand-in under a name that nobody watches: what a call costs without an agent
+    Site("direct.example.test", 9, ai=False),
 )
 
 PLAIN_TEXT = "an ordinary site\n"
@@ -67,7 +73,7 @@ def dnsmasq_conf(folder: Path) -> str:
 
 
 def nginx_conf(folder: Path) -> str:
-    """Return a TLS front end for every site; AI sites lead to aimock, unbuffered."""
+    """Return a TLS front end for every site; all but the plain ones lead to the stand-in."""
     servers = "\n".join(server(site, folder) for site in SITES)
     return f"""
 user root;
@@ -89,7 +95,7 @@ http {{
         '"method":"$request_method","uri":"$request_uri","status":$status,'
         '"body":"$request_body"}}';
     map $http_upgrade $connection_header {{ default upgrade; "" ""; }}
-    upstream aimock {{ server 127.0.0.1:{AIMOCK_PORT}; keepalive 64; keepalive_timeout 3s; }}
+    upstream stand_in {{ server 127.0.0.1:{STAND_IN_PORT}; keepalive 64; keepalive_timeout 3s; }}
     proxy_http_version 1.1;
     proxy_buffering off;
     proxy_read_timeout 120s;
@@ -98,7 +104,7 @@ http {{
     proxy_set_header Connection $connection_header;
     server {{
         listen {address4(RESOLVER)}:{CONTROL_PORT};
-        location / {{ proxy_pass http://aimock; }}
+        location / {{ proxy_pass http://stand_in; }}
     }}
 {servers}
 }}
@@ -106,11 +112,8 @@ http {{
 
 
 def server(site: Site, folder: Path) -> str:
-    body = (
-        "proxy_pass http://aimock;"
-        if site.ai
-        else f"default_type text/plain; return 200 '{PLAIN_TEXT.strip()}\\n';"
-    )
+    text = f"default_type text/plain; return 200 '{PLAIN_TEXT.strip()}\\n';"
+    body = text if site.plain else "proxy_pass http://stand_in;"
     v4, v6 = address4(site.number), f"[{address6(site.number)}]"
     return f"""    server {{
         listen {v4}:80; listen {v4}:443 ssl http2; listen {v6}:80; listen {v6}:443 ssl http2;
