@@ -188,6 +188,8 @@ def test_a_grown_catalogue_is_told_and_only_a_rotation_covers_it(tmp_path: Path)
     )
     grown = ("--catalogue", str(further), *owner)
     assert ceremony(tmp_path, *grown)["missing"] == ["llm.corp.example"]
+    folder = ("--catalogue", str(tmp_path), *owner)
+    assert ceremony(tmp_path, *folder)["missing"] == ["llm.corp.example"]
     assert ceremony(tmp_path, *grown, "--rotate")["missing"] == []
 
 

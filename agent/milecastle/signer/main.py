@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         action="append",
         default=[],
-        help="a further catalogue file; the shipped ones are always read",
+        help="a further catalogue file, or a folder of them; the shipped ones are always read",
     )
     parser.add_argument("--audit", type=Path, default=state / "signer" / "audit.jsonl")
     parser.add_argument("--peer-user", default="milecastle-proxy", help="the only user served")
