@@ -22,7 +22,8 @@ class Rules:
 
     def __init__(self, file: Path, catalogue: Catalogue) -> None:
         self.file = file
-        self.text = ""
+        self.text: str | None = None
+        """None before the first file that is fine."""
         self.policy = policy.Policy()
         self.problems: list[Problem] = []
         self._catalogue = catalogue
@@ -34,11 +35,12 @@ class Rules:
         except (OSError, UnicodeDecodeError) as error:
             self._keep([Problem(str(self.file), 0, f"cannot be read: {error}")])
             return False
-        if text == self.text:
-            return False
         compiled, problems = policy.check(text, str(self.file))
         if compiled is None:
             self._keep(problems)
+            return False
+        if text == self.text:
+            self.problems = []
             return False
         self.text, self.policy, self.problems = text, compiled, []
         return True
@@ -50,7 +52,7 @@ class Rules:
 
     def frame(self) -> dict[str, str]:
         """Return the policy as workers are told it."""
-        return {"text": self.text, "file": str(self.file)}
+        return {"text": self.text or "", "file": str(self.file)}
 
     def apply(self, kernel: Kernel) -> None:
         """Tell the kernel, service by service, whether to redirect and what to do if it can't."""
