@@ -1,0 +1,1 @@
+"""The unprivileged worker: mitmproxy flows <-> inspection. The only importer of mitmproxy."""

@@ -1,0 +1,68 @@
+"""Turn what the daemon told into orders: catalogue, policy, detectors, inspection.
+
+Reading the shipped catalogue and rules takes the most time, and needs no daemon: it is done before
+the worker says hello, so that the first heartbeat follows the welcome at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from milecastle import catalogue, detect, inspection, policy, shipped
+from milecastle.model import ParseError, Problem
+from milecastle.proxy.link import Welcome
+from milecastle.proxy.orders import Orders
+
+log = logging.getLogger(__name__)
+
+
+class Briefing:
+    """The shipped files, read; `orders` completes them with what this host adds."""
+
+    def __init__(self) -> None:
+        self._catalogue_files = shipped.texts("config", "catalogue")
+        self._rules = detect.rules.load(rule_files())
+        self.catalogue, problems = catalogue.load(self._catalogue_files)
+        log_problems("shipped catalogue", problems)
+
+    def orders(self, welcome: Welcome) -> Orders:
+        """Return what to act on. ParseError where the daemon sent a policy that can't be read."""
+        if welcome.catalogue:
+            files = [*self._catalogue_files, *welcome.catalogue]
+            self.catalogue, problems = catalogue.load(files)
+            log_problems("catalogue", problems)
+        rules = read_policy(welcome.policy_text, welcome.policy_file)
+        engine = detect.Engine(self._rules, key=welcome.key)
+        inspector = inspection.Inspector(self.catalogue, engine, rules, capture=welcome.capture)
+        return Orders(self.catalogue, rules, inspector)
+
+
+def rule_files() -> list[tuple[str, str]]:
+    """Return (name, text) of all shipped detection rules, in the order of their names."""
+    folder = shipped.path("config", "rules")
+    return [
+        (str(file.relative_to(folder)), file.read_text("utf-8"))
+        for file in sorted(folder.rglob("*.yaml"))
+    ]
+
+
+def read_policy(text: str, file: str) -> policy.Policy:
+    """Return the compiled policy, or raise ParseError with everything that is wrong with it."""
+    compiled, problems = policy.check(text, file)
+    if compiled is None:
+        raise ParseError("; ".join(str(problem) for problem in problems))
+    return compiled
+
+
+def with_policy(orders: Orders, text: str, file: str) -> Orders:
+    """Return the same orders under another policy; ParseError leaves the old ones standing."""
+    rules = read_policy(text, file)
+    assert isinstance(orders.inspector, inspection.Inspector)
+    return Orders(orders.names, rules, orders.inspector.with_policy(rules))
+
+
+def log_problems(what: str, problems: Sequence[Problem]) -> None:
+    """Log what is wrong with files that are used nevertheless."""
+    for problem in problems:
+        log.warning("%s: %s", what, problem)

@@ -1,0 +1,206 @@
+"""The worker's side of `worker.sock`: the welcome, the look-up, the records, the heartbeat.
+
+The daemon is trusted, but what it says is still checked against the table: a mix-up of versions
+ends the worker at once instead of confusing it. When the daemon leaves, the worker has no purpose
+and ends; whoever supervises the daemon starts both again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from milecastle import wire
+from milecastle.model import Ancestor, Process
+from milecastle.proxy import records
+from milecastle.proxy.line import Line, LineError, RefusedError, connect
+
+log = logging.getLogger(__name__)
+
+ANSWER_WITHIN = 5.0
+"""Seconds; the daemon answers a look-up in well under a millisecond."""
+HEARTBEAT = 0.2
+"""Seconds. The kernel redirects only while the last one is fresh (at most a second old)."""
+NAMES_A_FRAME = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A socket that redirected connections arrive at, and the network namespace it stands in."""
+
+    socket: socket.socket
+    family: int
+    netns: int
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """What a worker is told when it says hello."""
+
+    instance: int
+    capture: str
+    body_limit: int
+    """Bytes of a body, decoded, that may be held for inspection."""
+    upstream_ca: tuple[str, ...]
+    policy_text: str
+    policy_file: str
+    catalogue: tuple[tuple[str, str], ...]
+    """Extra catalogue files: name, text."""
+    chain: str
+    """PEM: what is served after the leaf."""
+    key: bytes = field(repr=False)
+    """Keys the digests of findings."""
+    listeners: tuple[Listener, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who opened a redirected connection, and where it wanted to go."""
+
+    cookie: int
+    destination: tuple[str, int]
+    process: Process | None
+
+
+class Link:
+    """The conversation with the daemon."""
+
+    def __init__(
+        self,
+        policy: Callable[[str, str], None],
+        packet: Callable[[str, bytes], None],
+        ended: Callable[[LineError], None],
+    ) -> None:
+        self._notices: dict[str, Callable[..., None]] = {"policy": policy, "packet": packet}
+        self._ended = ended
+        self._line: Line | None = None
+        self.lost_records = 0
+
+    @property
+    def line(self) -> Line:
+        assert self._line is not None, "greet() comes first"
+        return self._line
+
+    async def greet(self, path: Path) -> Welcome:
+        """Connect and say hello. LineError where the daemon is gone or speaks another language."""
+        self._line = await connect(path, self._notice, self._ended)
+        try:
+            result = await self._line.ask("hello", {"version": wire.VERSION}, ANSWER_WITHIN)
+            return read_welcome(result, self._line.take_descriptors())
+        except RefusedError as error:
+            raise LineError(f"the daemon has no work for this worker ({error})") from None
+        except TimeoutError:
+            raise LineError("the daemon does not answer") from None
+
+    async def attribute(self, address: str, port: int, netns: int) -> Caller | None:
+        """Ask who connected from here. None: the daemon knows of no such connection."""
+        asked = {"address": address, "port": port, "netns": netns}
+        try:
+            return read_caller(await self.line.ask("attribute", asked, ANSWER_WITHIN))
+        except (RefusedError, TimeoutError) as error:
+            log.warning("nobody knows the connection from port %d: %s", port, error)
+            return None
+
+    def record(self, record: records.Record) -> None:
+        """Report an exchange. Never raises and never waits: a record may be lost, traffic not."""
+        limit = wire.WORKER["record"].limit
+        for adapt in (None, records.clean, records.slim):
+            try:
+                body = {"record": adapt(record) if adapt else record}
+                if self.line.tell("record", body, limit):
+                    return
+                break
+            except (ValueError, TypeError, OverflowError, RecursionError):
+                continue  # it holds what a frame can't, or too much of it
+        self.lost_records += 1
+
+    def names(self, answers: Sequence[tuple[str, Sequence[str], int]]) -> None:
+        """Report what names resolve to: (name, addresses, time to live in seconds)."""
+        for start in range(0, len(answers), NAMES_A_FRAME):
+            part = [
+                [name, list(found), ttl] for name, found, ttl in answers[start:][:NAMES_A_FRAME]
+            ]
+            self.line.tell("names", {"answers": part}, wire.WORKER["names"].limit)
+
+    async def beat(self, count: Callable[[], int]) -> None:
+        """Send heartbeats for ever, from the event loop that serves: they stop when it hangs."""
+        limit = wire.WORKER["heartbeat"].limit
+        while True:
+            self.line.tell("heartbeat", {"open": count()}, limit, droppable=False)
+            await asyncio.sleep(HEARTBEAT)
+
+    def _notice(self, frame: wire.Frame) -> None:
+        row = wire.check(frame, wire.WORKER, "daemon", "serving")
+        self._notices[frame.kind](*(frame.body[name] for name in row.fields))
+
+
+def read_welcome(result: wire.Body, descriptors: Sequence[int]) -> Welcome:
+    """Return the checked welcome; the descriptors are taken over. WireError where it is wrong."""
+    sockets = [socket.socket(fileno=number) for number in descriptors]
+    # socket(fileno=) asks the kernel for family and protocol: asyncio sets TCP_NODELAY only on
+    # a socket that is known to be of IPPROTO_TCP, and without it a request takes 40 ms more
+    match result:
+        case {
+            "settings": {
+                "capture": str(capture),
+                "body_limit": int(body_limit),
+                "upstream_ca": list(upstream_ca),
+            },
+            "policy": {"text": str(text), "file": str(file)},
+            "catalogue": list(catalogue),
+            "chain": str(chain),
+            "listeners": list(listeners),
+            "instance": int(instance),
+            "key": bytes(key),
+        } if len(listeners) == len(sockets):
+            return Welcome(
+                instance=instance,
+                capture=capture,
+                body_limit=body_limit,
+                upstream_ca=tuple(str(pem) for pem in upstream_ca),
+                policy_text=text,
+                policy_file=file,
+                catalogue=tuple((str(name), str(content)) for name, content in catalogue),
+                chain=chain,
+                key=key,
+                listeners=tuple(
+                    Listener(sock, int(row["family"]), int(row["netns"]), int(row["port"]))
+                    for sock, row in zip(sockets, listeners, strict=True)
+                ),
+            )
+    for sock in sockets:
+        sock.close()
+    raise wire.WireError("the welcome lacks something, or holds other descriptors than it says")
+
+
+def read_caller(result: wire.Body) -> Caller:
+    """Return who a connection belongs to. WireError where the answer is no attribution."""
+    match result:
+        case {
+            "cookie": int(cookie),
+            "destination": {"address": str(address), "port": int(port)},
+        } if 0 < port < 1 << 16:
+            return Caller(cookie, (address, port), read_process(result))
+    raise wire.WireError("an attribution without cookie or destination")
+
+
+def read_process(attribution: Mapping[str, Any]) -> Process | None:
+    """Return the process of an attribution, None where it tells of none that we understand."""
+    told = attribution.get("process")
+    if not isinstance(told, Mapping):
+        return None
+    try:
+        values = dict(told)
+        for name in ("argv", "marks"):
+            values[name] = tuple(values.get(name) or ())
+        values["ancestry"] = tuple(Ancestor(**each) for each in values.get("ancestry") or ())
+        return Process(**values)
+    except TypeError as error:
+        log.warning("the daemon tells of a process in another way: %s", error)
+        return None

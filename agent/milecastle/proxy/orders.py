@@ -1,0 +1,93 @@
+"""What the gate acts on: which names, under which policy, inspected by whom. Swapped as one.
+
+Pure. The gate asks for no more than these protocols, so tests stand in for every part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from milecastle.model import Direction, OnFailure, Process, RequestHead, ResponseHead, Service
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Send this body on."""
+
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Answer with this instead."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What goes to the client now; ``cut``: and nothing after it."""
+
+    data: bytes
+    cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the inspection can't read off the exchange itself."""
+
+    exchange: str
+    started: float
+    cookie: int | None = None
+    process: Process | None = None
+
+
+class Inspection(Protocol):
+    """The inspection of one exchange."""
+
+    def request(self, body: bytes) -> Forward | Block: ...
+    def respond(self, head: ResponseHead) -> Literal["buffer", "stream"]: ...
+    def response(self, body: bytes) -> Forward | Block: ...
+    def feed(self, data: bytes) -> Chunk: ...
+    def finish(self) -> Chunk: ...
+    def fail(self, stage: Direction, error: Exception, body: bytes = b"") -> Forward | Block: ...
+    def record(self, ended: float, first_byte_ms: float | None = None) -> dict[str, Any]: ...
+
+
+class Inspector(Protocol):
+    """Begins inspections; None where the exchange is nothing to inspect."""
+
+    def begin(self, head: RequestHead, context: Context) -> Inspection | None: ...
+
+
+class Names(Protocol):
+    """The catalogue, as far as the gate needs it."""
+
+    def match(self, host: str) -> Service | None: ...
+
+
+class Rules(Protocol):
+    """The policy, as far as the gate needs it."""
+
+    def intercepts(self, service: Service) -> bool: ...
+    def on_failure(self, service: Service | None) -> OnFailure: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """One consistent set of names, policy and inspection."""
+
+    names: Names
+    rules: Rules
+    inspector: Inspector
+
+    def wanted(self, host: str | None) -> Service | None:
+        """Return the service whose traffic to this host is to be decrypted, None: leave it be."""
+        service = self.names.match(host) if host else None
+        if service is None or not service.decrypt or not self.rules.intercepts(service):
+            return None
+        return service

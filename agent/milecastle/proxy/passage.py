@@ -1,0 +1,65 @@
+"""One exchange on its way through the gate: what was decided so far, and what was measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from mitmproxy import http
+
+from milecastle.model import Direction, Service
+from milecastle.proxy.orders import Block, Inspection
+
+KEY = "milecastle"
+"""Where mitmproxy's flow keeps it (`flow.metadata`)."""
+
+
+class Overseer(Protocol):
+    """Decides when a body turns out too large to be held."""
+
+    def too_large(
+        self, flow: http.HTTPFlow, way: Passage, direction: Direction
+    ) -> Block | None: ...
+
+
+@dataclass(slots=True)
+class Passage:
+    """The state of one exchange. Times are Unix seconds, sizes bytes on the wire."""
+
+    exchange: str
+    started: float
+    cookie: int
+    limit: int
+    overseer: Overseer
+    host: str = ""
+    service: Service | None = None
+    inspection: Inspection | None = None
+    waved: bool = False
+    """Nothing (more) of it is inspected: it is no AI call, or the policy fails open."""
+    refusal: Block | None = None
+    """Answered with this; nothing goes upstream."""
+    replacement: Block | None = None
+    """Sent instead of the answer that is coming from upstream, which is aborted."""
+    cut: bool = False
+    """The stream that is being sent ends here, and upstream is aborted."""
+    own_answer: bool = False
+    """The response is the worker's own."""
+    error: str = ""
+    """Why it was not (wholly) inspected; a stable code."""
+    original: bytes | None = None
+    """The body as it came, while it is being worked on."""
+    first_byte: float | None = None
+    request_bytes: int = 0
+    response_bytes: int = 0
+    recorded: bool = False
+
+    @property
+    def first_byte_ms(self) -> float | None:
+        """How long the client waited for the first byte of the answer's body."""
+        return None if self.first_byte is None else (self.first_byte - self.started) * 1000
+
+
+def of(flow: http.HTTPFlow) -> Passage | None:
+    """Return the passage of a flow, None before it has one."""
+    found = flow.metadata.get(KEY)
+    return found if isinstance(found, Passage) else None

@@ -1,0 +1,126 @@
+"""The worker's life: ready itself, say hello, serve, and end with the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from mitmproxy.master import Master
+
+from milecastle.model import ParseError
+from milecastle.proxy import assembly, briefing, resolve, trust
+from milecastle.proxy.certificates import Leaves, Signer
+from milecastle.proxy.checkpoint import Checkpoint
+from milecastle.proxy.gate import Gate
+from milecastle.proxy.line import LineError
+from milecastle.proxy.link import Link
+
+log = logging.getLogger(__name__)
+
+PACKETS_WAITING = 64
+"""Captured packets that may wait for the parser; more are dropped and counted."""
+
+
+class Worker:
+    """Everything between the two sockets. Also an addon: `running` is called when it serves."""
+
+    def __init__(self, worker_socket: Path, signer_socket: Path) -> None:
+        self._worker_socket = worker_socket
+        self._signer = Signer(signer_socket)
+        self._link = Link(self._policy, self._packet, self._ended)
+        self._parser = ThreadPoolExecutor(1, "packets")
+        self._packets = 0
+        self.dropped_packets = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._end: LineError | None = None
+        self._master: Master | None = None
+        self._gate: Gate
+        self._checkpoint: Checkpoint
+        self._briefing: briefing.Briefing
+
+    async def work(self) -> int:
+        """Serve until told to stop (0) or until the daemon is gone (1)."""
+        self._briefing = briefing.Briefing()
+        welcome = await self._link.greet(self._worker_socket)
+        orders = self._briefing.orders(welcome)
+        leaves = Leaves(self._signer.sign, welcome.chain, time.time)
+        self._checkpoint = Checkpoint(welcome.listeners, self._link.attribute)
+        self._gate = Gate(
+            orders,
+            body_limit=welcome.body_limit,
+            report=self._link.record,
+            clock=time.time,
+            randomness=os.urandom,
+            connections=self._checkpoint,
+            certificates=leaves,
+        )
+        bundle = trust.private_file("milecastle-upstream", trust.merged(welcome.upstream_ca))
+        self._master = assembly.assemble(self._gate, self._checkpoint, leaves, bundle, self)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._master.shutdown)
+        gc.collect()
+        gc.freeze()  # what is here now stays: collections need not look at it again
+        if self._end is None:
+            log.info("worker %d serves %d sockets", welcome.instance, len(welcome.listeners))
+            await self._master.run()
+        self._parser.shutdown(wait=False, cancel_futures=True)
+        if self._end is not None:
+            log.error("ended: %s", self._end)
+            return 1
+        return 0
+
+    def running(self) -> None:
+        """Begin what goes on beside the traffic: mitmproxy serves now."""
+        names = (name for name in self._briefing.catalogue.exact_names())
+        self._tasks = [
+            asyncio.create_task(self._link.beat(lambda: len(self._checkpoint.callers))),
+            asyncio.create_task(resolve.for_ever(names, self._link.names)),
+        ]
+
+    def done(self) -> None:
+        """End it."""
+        for task in self._tasks:
+            task.cancel()
+
+    def _ended(self, why: LineError) -> None:
+        self._end = why
+        if self._master is not None:
+            self._master.shutdown()
+
+    def _policy(self, text: str, file: str) -> None:
+        try:
+            self._gate.orders = briefing.with_policy(self._gate.orders, text, file)
+        except ParseError as error:
+            log.error("a policy that can't be read, the old one stays: %s", error)
+
+    def _packet(self, what: str, data: bytes) -> None:
+        if what != "dns" or self._packets >= PACKETS_WAITING:
+            self.dropped_packets += 1
+            return
+        self._packets += 1
+        parsing = asyncio.get_running_loop().run_in_executor(self._parser, answers_in, data)
+        parsing.add_done_callback(self._parsed)
+
+    def _parsed(self, parsing: asyncio.Future[list[resolve.Answer]]) -> None:
+        self._packets -= 1
+        if parsing.cancelled():
+            return
+        if parsing.exception() is not None:
+            log.error("the packet parser failed: %s", type(parsing.exception()).__name__)
+        elif answers := parsing.result():
+            self._link.names(answers)
+
+
+def answers_in(data: bytes) -> list[resolve.Answer]:
+    """Return the names that a captured DNS answer holds; nothing where it can't be read."""
+    from milecastle import packets  # scapy takes 45 MB: only where a packet came
+
+    try:
+        return [(each.name, each.addresses, each.ttl) for each in packets.dns_answers(data)]
+    except ParseError:
+        return []
