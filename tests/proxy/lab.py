@@ -1,4 +1,4 @@
-"""A provider, a signer and a gate on loopback: real TLS, real mitmproxy, fakes only for judgement."""
+"""A provider, a signer and a gate on loopback: real TLS and mitmproxy, only judgement is faked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import h2.config
@@ -24,13 +23,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from milecastle.inspection import Block, Chunk, Context, Forward
 from milecastle.model import OnFailure, RequestHead, ResponseHead, Service
 from milecastle.proxy import assembly, trust
 from milecastle.proxy.certificates import Leaves
 from milecastle.proxy.checkpoint import Checkpoint
 from milecastle.proxy.gate import Gate
 from milecastle.proxy.link import Caller, Listener
-from milecastle.proxy.orders import Block, Chunk, Context, Forward, Orders
+from milecastle.proxy.orders import Orders
 
 HOST = "api.provider.example"
 SIBLING = "eu.provider.example"
@@ -420,7 +420,7 @@ class FakeOrders:
         return self.script.on_failure
 
 
-# --- the gate --------------------------------------------------------------------------------------
+# --- the gate ----------------------------------------------------------------------------------
 
 
 @dataclass
@@ -683,6 +683,3 @@ def events(count: int, pause: float = 0.0) -> Callable[[Received], Reply]:
     """A stream of server-sent events."""
     pieces = [b'data: {"n": %d}\n\n' % number for number in range(count)]
     return replied(pieces=pieces, pause=pause, headers={"content-type": "text/event-stream"})
-
-
-PATHS = Path

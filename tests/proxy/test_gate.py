@@ -1,4 +1,4 @@
-"""What the gate does to exchanges: real TLS and a real mitmproxy, a judgement that tests can set."""
+"""What the gate does to exchanges: real TLS and mitmproxy, a judgement that tests can set."""
 
 from __future__ import annotations
 

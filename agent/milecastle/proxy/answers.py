@@ -10,7 +10,7 @@ import json
 
 from mitmproxy import http
 
-from milecastle.proxy.orders import Block
+from milecastle.inspection import Block
 
 SELF_TEST_HOST = "selftest.milecastle.invalid"
 

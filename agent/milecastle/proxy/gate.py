@@ -14,12 +14,13 @@ from typing import Protocol
 from mitmproxy import connection, http, tls
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
+from milecastle.inspection import Block, Context
 from milecastle.model import Direction, ResponseHead, Service
 from milecastle.proxy import answers, encodings, guard, heads, passage, records
 from milecastle.proxy.certificates import UnsignedError
 from milecastle.proxy.guard import ForeseenError, guarded
 from milecastle.proxy.link import Caller
-from milecastle.proxy.orders import Block, Context, Inspection, Orders
+from milecastle.proxy.orders import Inspection, Orders
 from milecastle.proxy.passage import Passage
 from milecastle.proxy.streams import RefusedHead
 from milecastle.proxy.tap import Tap

@@ -17,10 +17,10 @@ from typing import Any, Protocol, cast
 
 from mitmproxy import http, tls
 
+from milecastle.inspection import Block
 from milecastle.model import ParseError
 from milecastle.proxy import answers, passage
 from milecastle.proxy.certificates import UnsignedError
-from milecastle.proxy.orders import Block
 
 log = logging.getLogger(__name__)
 

@@ -5,45 +5,11 @@ Pure. The gate asks for no more than these protocols, so tests stand in for ever
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from milecastle.model import Direction, OnFailure, Process, RequestHead, ResponseHead, Service
-
-
-@dataclass(frozen=True, slots=True)
-class Forward:
-    """Send this body on."""
-
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Answer with this instead."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """What goes to the client now; ``cut``: and nothing after it."""
-
-    data: bytes
-    cut: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What the inspection can't read off the exchange itself."""
-
-    exchange: str
-    started: float
-    cookie: int | None = None
-    process: Process | None = None
+from milecastle.inspection import Block, Chunk, Context, Forward
+from milecastle.model import Direction, OnFailure, RequestHead, ResponseHead, Service
 
 
 class Inspection(Protocol):

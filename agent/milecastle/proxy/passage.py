@@ -7,8 +7,9 @@ from typing import Protocol
 
 from mitmproxy import http
 
+from milecastle.inspection import Block
 from milecastle.model import Direction, Service
-from milecastle.proxy.orders import Block, Inspection
+from milecastle.proxy.orders import Inspection
 
 KEY = "milecastle"
 """Where mitmproxy's flow keeps it (`flow.metadata`)."""

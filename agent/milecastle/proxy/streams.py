@@ -24,8 +24,8 @@ from mitmproxy.proxy.layers.http._events import (
     ResponseProtocolError,
 )
 
+from milecastle.inspection import Block
 from milecastle.proxy import answers, heads, passage
-from milecastle.proxy.orders import Block
 
 type Commands = layer.CommandGenerator[None]
 

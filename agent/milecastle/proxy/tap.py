@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from milecastle.inspection import Chunk
 from milecastle.proxy import guard
 from milecastle.proxy.encodings import Chain
-from milecastle.proxy.orders import Chunk, Inspection
+from milecastle.proxy.orders import Inspection
 from milecastle.proxy.passage import Passage
 
 PIECE_LARGEST = 16 << 20
