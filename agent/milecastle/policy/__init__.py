@@ -1,0 +1,26 @@
+"""What is allowed: a document that a security team reads, compiled to verdicts."""
+
+from milecastle.policy.actions import ACTIONS
+from milecastle.policy.cases import Case, Outcome, run_cases
+from milecastle.policy.checking import check
+from milecastle.policy.comparing import Difference, diff
+from milecastle.policy.document import Document, Rule
+from milecastle.policy.explaining import Step
+from milecastle.policy.policy import Decision, Policy
+from milecastle.policy.schema import schema
+
+__all__ = [
+    "ACTIONS",
+    "Case",
+    "Decision",
+    "Difference",
+    "Document",
+    "Outcome",
+    "Policy",
+    "Rule",
+    "Step",
+    "check",
+    "diff",
+    "run_cases",
+    "schema",
+]

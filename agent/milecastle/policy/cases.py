@@ -1,0 +1,205 @@
+"""Test cases that stand beside a policy: given this exchange, that verdict is expected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from milecastle.catalogue import Catalogue
+from milecastle.model import (
+    Action,
+    Ancestor,
+    Direction,
+    Finding,
+    Problem,
+    Process,
+    Service,
+    Severity,
+    Standing,
+    Subject,
+)
+from milecastle.policy.conditions import FINDING_CATEGORIES, PROVENANCES
+from milecastle.policy.document import day
+from milecastle.policy.policy import Decision, Policy
+from milecastle.yamldoc import (
+    Field,
+    Node,
+    Report,
+    Scalar,
+    Shape,
+    choice,
+    compose,
+    number,
+    record,
+    sequence,
+    text,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """An exchange, as far as a policy looks at it."""
+
+    service: str = "openai"
+    category: str = ""
+    """Of the service; empty: as the catalogue says."""
+    standing: str = ""
+    """Empty: as the policy says."""
+    operation: str = "chat"
+    model: str = ""
+    direction: Direction = "request"
+    process: Process | None = None
+    now: float | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the decision has to say; what is None is not looked at."""
+
+    action: str
+    applied: str | None = None
+    rule: str | None = None
+    would: str | None = None
+    redacted: tuple[str, ...] | None = None
+    """The detectors' rules of what is redacted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    name: str
+    expect: Expected
+    given: Given = Given()
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    case: Case
+    decision: Decision
+    differences: tuple[str, ...]
+    """What came otherwise than expected; none: the case holds."""
+
+    @property
+    def holds(self) -> bool:
+        return not self.differences
+
+
+def process(**given: Any) -> Process:  # noqa: ANN401 - read by PROCESS below
+    lineage = tuple(Ancestor(0, each.rpartition("/")[2], each) for each in given["ancestry"])
+    return Process(**{"pid": 0, "uid": 0, "comm": "", **given, "ancestry": lineage})
+
+
+def finding(category: str, severity: str, score: float = 1.0, **given: Any) -> Finding:  # noqa: ANN401
+    kept = {"rule": category, "start": 0, "end": 0, "excerpt": "", **given}
+    return Finding(category=category, severity=Severity(severity), score=score, **kept)
+
+
+def share() -> Shape[float]:
+    """A number from 0 to 1."""
+
+    def read(node: Node, report: Report) -> float | None:
+        value = node.value if isinstance(node, Scalar) else None
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
+            return float(value)
+        report.at(node, "a number from 0 to 1 is wanted here")
+        return None
+
+    return Shape(read, {"type": "number", "minimum": 0, "maximum": 1})
+
+
+WORD = text("text", limit=1024)
+PROCESS: dict[str, Field] = {
+    **{
+        key: Field(WORD, f"Its {key}.")
+        for key in ("exe", "comm", "user", "sha256", "container", "cgroup")
+    },
+    "uid": Field(number(0, 2**32 - 1), "Its user's number."),
+    "argv": Field(sequence(WORD), "Its arguments."),
+    "ancestry": Field(sequence(WORD), "The executables of its ancestors, parent first."),
+}
+FINDING: dict[str, Field] = {
+    "category": Field(choice(*FINDING_CATEGORIES), "The kind of finding.", required=True),
+    "severity": Field(choice(*map(str, Severity)), "How bad it is.", required=True),
+    "rule": Field(WORD, "The detector's rule."),
+    "score": Field(share(), "The detector's confidence."),
+    "provenance": Field(choice(*PROVENANCES), "Where the text stood."),
+    "count": Field(number(1, 10**6), "How many matches it stands for."),
+}
+GIVEN: dict[str, Field] = {
+    "service": Field(WORD, "The service's id."),
+    "category": Field(WORD, "The service's category."),
+    "standing": Field(choice(*map(str, Standing)), "Instead of what the policy says."),
+    "operation": Field(WORD, "chat, embeddings, ..."),
+    "model": Field(WORD, "The model that the request names."),
+    "direction": Field(choice("request", "response"), "Which way."),
+    "process": Field(record(lambda **k: process(**{"ancestry": (), **k}), PROCESS), "Who."),
+    "now": Field(day(), "The day, for exceptions."),
+    "findings": Field(sequence(record(finding, FINDING)), "What was found."),
+}
+EXPECT: dict[str, Field] = {
+    "action": Field(choice(*map(str, Action)), "The verdict's action.", required=True),
+    "applied": Field(choice(*map(str, Action)), "What is really done, in this mode."),
+    "rule": Field(WORD, "The deciding rule."),
+    "would": Field(choice(*map(str, Action)), "What a monitored rule would have done."),
+    "redacted": Field(sequence(WORD), "The detectors' rules of what is redacted."),
+}
+CASE: dict[str, Field] = {
+    "name": Field(WORD, "One sentence that says what is tested.", required=True),
+    "given": Field(record(Given, GIVEN), "The exchange."),
+    "expect": Field(record(Expected, EXPECT), "The verdict.", required=True),
+}
+
+
+def case() -> Shape[Case]:
+    """One case, with its line."""
+
+    def read(node: Node, report: Report) -> Case | None:
+        return record(lambda **given: Case(line=node.line, **given), CASE).read(node, report)
+
+    return Shape(read, record(Case, CASE).schema)
+
+
+KEYS: dict[str, Field] = {"cases": Field(sequence(case()), "The cases.", required=True)}
+
+
+def run_cases(
+    policy: Policy, content: str, file: str, *, catalogue: Catalogue | None = None
+) -> tuple[list[Outcome], list[Problem]]:
+    """Return what the policy makes of each case, and what is wrong with the file of cases."""
+    tree, problems = compose(content, file)
+    report = Report(file, problems)
+    cases = record(lambda cases: cases, KEYS).read(tree, report) if tree else None
+    services = catalogue.services if catalogue else {}
+    return [run(policy, each, services) for each in cases or ()], report.problems
+
+
+def run(policy: Policy, case: Case, services: Mapping[str, Service]) -> Outcome:
+    """Return what the policy makes of one case."""
+    given, expect = case.given, case.expect
+    service = services.get(given.service) or Service(given.service, "", "", "")
+    subject = Subject(
+        given.service,
+        given.category or service.category,
+        Standing(given.standing) if given.standing else policy.standing(service),
+        given.operation,
+        given.model,
+        given.process,
+        given.direction,
+    )
+    decision = policy.decide(subject, given.findings, now=given.now)
+    would = decision.would.action if decision.would else None
+    got = {
+        "action": (expect.action, str(decision.verdict.action)),
+        "applied": (expect.applied, str(decision.verdict.applied)),
+        "rule": (expect.rule, decision.verdict.rule),
+        "would": (expect.would, would and str(would)),
+        "redacted": (expect.redacted, tuple(each.rule for each in decision.redact)),
+    }
+    wrong = tuple(
+        f"{key}: {was!r}, {wanted!r} was expected"
+        for key, (wanted, was) in got.items()
+        if wanted is not None and wanted != was
+    )
+    return Outcome(case, decision, wrong)

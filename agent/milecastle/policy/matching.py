@@ -1,0 +1,109 @@
+"""Which rules match, and which findings does each cover? Sets of rules are integers, bit by bit.
+
+The order of things: conditions on the subject, conditions on each finding, exceptions (with
+their counts), which take findings and rules away, and last the counts of what is left.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from milecastle.model import Finding, Subject
+from milecastle.policy.columns import Column
+from milecastle.policy.conditions import FINDING, PROCESS, SUBJECT
+from milecastle.policy.document import Rule
+
+VALUES = {
+    **{key: condition.value for key, condition in SUBJECT.items()},
+    **{f"process.{key}": condition.value for key, condition in PROCESS.items()},
+}
+"""Every value of a subject that a rule can look at, by the key of its test."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    rules: int
+    """The rules that match, exceptions that took something away included."""
+    covers: tuple[int, ...]
+    """For each finding, the rules that cover it; 0 where an exception does."""
+    excepted: tuple[Finding, ...]
+
+
+def mask_of(chosen: Iterable[bool]) -> int:
+    """Return the set of rules for which it is true."""
+    return sum(1 << number for number, each in enumerate(chosen) if each)
+
+
+class Matcher:
+    """The conditions of all rules, one column for each that any rule has."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._rules = rules
+        self._all = mask_of(True for _ in rules)
+        self._on_findings = mask_of(rule.when.finding is not None for rule in rules)
+        self._exceptions = mask_of(rule.exception is not None for rule in rules)
+        self._counted = [(n, rule.when.count) for n, rule in enumerate(rules) if rule.when.count]
+        self._subject = [
+            (value, column)
+            for key, value in VALUES.items()
+            if (column := Column([rule.when.subject.get(key) for rule in rules])).asks
+        ]
+        self._finding = [
+            (condition.value, column)
+            for key, condition in FINDING.items()
+            if (column := Column([(rule.when.finding or {}).get(key) for rule in rules])).asks
+        ]
+        ending = sorted((r.exception.expires, n) for n, r in enumerate(rules) if r.exception)
+        self._ends = [expires for expires, _ in ending]
+        self._still = [mask_of(())]
+        for _, number in reversed(ending):
+            self._still.insert(0, self._still[0] | 1 << number)
+
+    def applicable(self, subject: Subject) -> int:
+        """Return the rules whose conditions on the subject hold."""
+        rules = self._all
+        for value, column in self._subject:
+            rules &= column.accepts(value(subject))
+        return rules
+
+    def valid(self, now: float | None) -> int:
+        """Return the exceptions that have not expired; none where the time is not known."""
+        return 0 if now is None else self._still[bisect_right(self._ends, now)]
+
+    def match(self, subject: Subject, findings: Sequence[Finding], now: float | None) -> Matches:
+        applicable = self.applicable(subject)
+        asking = applicable & self._on_findings
+        covers = []
+        for finding in findings:
+            mask = asking
+            for value, column in self._finding:
+                mask &= column.accepts(value(finding))
+            covers.append(mask)
+        plain = applicable & ~self._on_findings
+        valid = applicable & self.valid(now)
+        used = plain & valid
+        excepted: list[Finding] = []
+        if valid:
+            covers = self._counting(valid, findings, covers)
+            for place, mask in enumerate(covers):
+                if mask & valid:
+                    used |= mask & valid
+                    excepted.append(findings[place])
+                    covers[place] = 0
+        covers = self._counting(~self._exceptions, findings, covers)
+        rules = 0 if plain & valid else plain
+        for mask in covers:
+            rules |= mask
+        return Matches(rules & ~self._exceptions | used, tuple(covers), tuple(excepted))
+
+    def _counting(self, asked: int, findings: Sequence[Finding], covers: list[int]) -> list[int]:
+        """Return ``covers`` without those of the asked rules that find too few, or too many."""
+        for number, test in self._counted:
+            mine = asked & 1 << number
+            if mine and any(mask & mine for mask in covers):
+                covered = zip(findings, covers, strict=True)
+                if not test.holds(sum(f.count for f, mask in covered if mask & mine)):
+                    covers = [mask & ~mine for mask in covers]
+        return covers
