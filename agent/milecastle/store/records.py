@@ -120,6 +120,7 @@ RECORD = shape.mapping(
         "path": shape.text(8192),
         "status": shape.optional(shape.whole(0, 999)),
         "service": _NAME,
+        "failures": shape.mapping({}, {"request": _SENTENCE, "response": _SENTENCE}),
         "steps": shape.optional(shape.listed(shape.anything, 10_000)),
         "request_bytes": _BYTES,
         "response_bytes": _BYTES,

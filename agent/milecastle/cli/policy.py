@@ -1,0 +1,163 @@
+"""`milecastle policy`: is a policy right, and what would it decide? Works on files alone."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, get_args
+
+from milecastle.cli import faults, offline
+from milecastle.cli.command import Verb, json_option
+from milecastle.cli.faults import InputError
+from milecastle.cli.terminal import BY_ACTION, Terminal, plural
+from milecastle.model import Direction, Finding, Problem, Process, Severity, Subject
+
+
+def check_arguments(parser: argparse.ArgumentParser) -> None:
+    """Read the arguments of ``policy check``."""
+    json_option(parser)
+    parser.add_argument("file", type=Path, metavar="FILE", help="a policy file")
+    catalogue_option(parser)
+    rules_option(parser)
+
+
+def catalogue_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--catalogue``."""
+    parser.add_argument(
+        "--catalogue", type=Path, action="append", default=[], metavar="FILE",
+        help="a further catalogue file (may be repeated)",
+    )  # fmt: skip
+
+
+def rules_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--rules``."""
+    parser.add_argument(
+        "--rules", type=Path, action="append", default=[], metavar="FOLDER",
+        help="further detection rules (may be repeated)",
+    )  # fmt: skip
+
+
+def check(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Print every problem of a policy file, or what is in it."""
+    from milecastle import policy
+    from milecastle.detect import check as check_rules
+
+    detectors, _ = check_rules(offline.rule_files(options.rules))
+    compiled, problems = policy.check(
+        offline.text(options.file),
+        str(options.file),
+        catalogue=offline.catalogue(options.catalogue),
+        detectors=[rule.id for rule in detectors],
+    )
+    if options.json:
+        terminal.json({
+            "file": str(options.file),
+            "problems": [asdict(problem) for problem in problems],
+            "rules": [rule.id for rule in compiled.rules] if compiled else None,
+            "mode": compiled.mode if compiled else None,
+        })  # fmt: skip
+    elif compiled is None:
+        report(problems, terminal)
+    else:
+        enforced = sum(rule.mode == "enforce" for rule in compiled.rules)
+        rules = plural(len(compiled.rules), "rule")
+        terminal.block("", 0, f"{options.file} is in order: {rules}, {enforced} enforced")
+    return faults.BAD_INPUT if compiled is None else faults.FINE
+
+
+def report(problems: Sequence[Problem], terminal: Terminal) -> None:
+    """Print problems, one a line, and how many there are."""
+    for problem in problems:
+        terminal.block("", 0, str(problem))
+    terminal.line(terminal.paint(plural(len(problems), "problem"), "red"))
+
+
+def explain_arguments(parser: argparse.ArgumentParser) -> None:
+    """Read the arguments of ``policy explain``."""
+    json_option(parser)
+    parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help="the shipped policy")
+    parser.add_argument("--service", metavar="ID", help="the service's id in the catalogue")
+    parser.add_argument(
+        "--finding", action="append", default=[], type=finding, metavar="CATEGORY/RULE/SEVERITY",
+        help="what a detector found (may be repeated)",
+    )  # fmt: skip
+    parser.add_argument("--direction", choices=get_args(Direction.__value__), default="request")
+    parser.add_argument("--operation", default="chat")
+    parser.add_argument("--model", default="")
+    parser.add_argument("--exe", metavar="PATH", help="the process's executable")
+    parser.add_argument("--user", metavar="NAME", help="the process's user")
+    catalogue_option(parser)
+
+
+def finding(words: str) -> Finding:
+    """Return the finding that ``secret/aws-access-key/critical`` stands for."""
+    category, _, rest = words.partition("/")
+    rule, _, severity = rest.partition("/")
+    try:
+        grade = Severity(severity or "high")
+    except ValueError:
+        known = ", ".join(Severity)
+        raise argparse.ArgumentTypeError(f"{severity!r} is none of {known}") from None
+    return Finding(category, rule or "any", grade, 0, 1, "")
+
+
+def explain(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Print the verdict on an imagined message, and how each rule sees it."""
+    compiled = offline.policy(options.file)
+    subject = imagined(options, compiled)
+    now = time.time()
+    decision = compiled.decide(subject, options.finding, now=now)
+    steps = [asdict(step) for step in compiled.explain(subject, options.finding, now=now)]
+    verdict = {**asdict(decision.verdict), "applied": decision.verdict.applied}
+    if options.json:
+        terminal.json({"verdict": verdict, "steps": steps})
+        return faults.FINE
+    for step in steps:
+        word = f"{step['action']} ({step['mode']})" if step["matched"] else "no"
+        colour = BY_ACTION.get(step["action"]) if step["matched"] else "dim"
+        terminal.block(
+            terminal.paint("  ", None), 2, f"{step['rule']}: {word}, {step['why']}", colour=colour
+        )
+    applied = decision.verdict.applied
+    rule = f" by {decision.verdict.rule}" if decision.verdict.rule else ""
+    terminal.block(
+        "", 0, f"{applied}{rule}: {decision.verdict.reason}", colour=BY_ACTION.get(applied)
+    )
+    return faults.FINE
+
+
+def imagined(options: argparse.Namespace, compiled: Any) -> Subject:  # noqa: ANN401 - a Policy
+    """Return the subject that the options describe."""
+    services = offline.catalogue(options.catalogue).services
+    service = services.get(options.service) if options.service else None
+    if options.service and service is None:
+        raise InputError(f"the catalogue has no service {options.service!r}")
+    process = None
+    if options.exe or options.user:
+        comm = Path(options.exe or "?").name
+        process = Process(0, comm, -1, exe=options.exe, user=options.user)
+    return Subject(
+        service=service.id if service else None,
+        category=service.category if service else "",
+        standing=compiled.standing(service),
+        operation=options.operation,
+        model=options.model,
+        process=process,
+        direction=options.direction,
+    )
+
+
+VERBS = {
+    "policy check": Verb(
+        check_arguments, check, "  milecastle policy check /etc/milecastle/policy.yaml"
+    ),
+    "policy explain": Verb(
+        explain_arguments,
+        explain,
+        "  milecastle policy explain --service openai --finding secret/aws-access-key/critical\n"
+        "  milecastle policy explain policy.yaml --service deepseek --user ada",
+    ),
+}

@@ -1,0 +1,36 @@
+"""Sentences about sessions, findings and verdicts, the same in every command. Not yet escaped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+def named(process: Mapping[str, Any]) -> str:
+    """Return a process in a word: its name and pid."""
+    if not process.get("pid"):
+        return "unknown"
+    return f"{process.get('comm') or '?'}[{process['pid']}]"
+
+
+def plain(value: object) -> str:
+    """Return text as it is and everything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def described(finding: Mapping[str, Any]) -> str:
+    """Return a finding in a line."""
+    evidence = f" ({finding['evidence']})" if finding.get("evidence") else ""
+    return (
+        f"{finding.get('category')} {finding.get('rule')}, {finding.get('severity')}, "
+        f"at {finding.get('where')}: {finding.get('excerpt')}{evidence}"
+    )
+
+
+def judged(verdict: Mapping[str, Any]) -> str:
+    """Return a verdict in a line: what was done, what would have been, by which rule, and why."""
+    action, applied = verdict.get("action"), verdict.get("applied") or verdict.get("action")
+    what = f"{applied}" if action == applied else f"{applied} (monitor; would {action})"
+    rule = f" by rule {verdict['rule']}" if verdict.get("rule") else ""
+    return f"{what}{rule}: {verdict.get('reason')}"
