@@ -6,7 +6,7 @@ wherever in the record it stands, so that a value found in one place cannot stay
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -186,8 +186,17 @@ def _segments(exchange: Exchange, direction: Direction) -> Sequence[Segment]:
     return providers.segments(exchange, direction)
 
 
-def attributes(exchange: Exchange, mask: Mask | None = None, *, content: bool = True) -> Attributes:
-    """Return the OTel GenAI attributes of an exchange; those without a value are left out."""
+def attributes(
+    exchange: Exchange,
+    mask: Mask | None = None,
+    *,
+    content: bool = True,
+    keep: Callable[[str], str] | None = None,
+) -> Attributes:
+    """Return the OTel GenAI attributes of an exchange; those without a value are left out.
+
+    ``keep`` cuts texts that are too long; without it the budget of a stored record does.
+    """
     usage: Usage = exchange.usage
     told: Attributes = {
         "gen_ai.operation.name": exchange.operation,
@@ -209,7 +218,7 @@ def attributes(exchange: Exchange, mask: Mask | None = None, *, content: bool = 
         told[f"gen_ai.request.{name}"] = value
     if content:
         mask = mask or Mask(())
-        keep = Budget()
+        keep = keep or Budget()
         told["gen_ai.output.messages"] = _messages(exchange.output_messages, mask, keep)
         told["gen_ai.system_instructions"] = [
             _part(part, mask, keep) for part in exchange.system_instructions
@@ -241,7 +250,7 @@ class Budget:
         return f"{text[:allowed]}[... {len(text) - allowed} more characters]"
 
 
-def _messages(messages: Sequence[Message], mask: Mask, keep: Budget) -> list[dict[str, Any]]:
+def _messages(messages: Sequence[Message], mask: Mask, keep: Callable[[str], str]) -> list[dict[str, Any]]:
     """Return messages in OTel form; the newest get their text first."""
     told = []
     for message in reversed(messages):
@@ -255,7 +264,7 @@ def _messages(messages: Sequence[Message], mask: Mask, keep: Budget) -> list[dic
     return told[::-1]
 
 
-def _part(part: Part, mask: Mask, keep: Budget) -> dict[str, Any]:
+def _part(part: Part, mask: Mask, keep: Callable[[str], str]) -> dict[str, Any]:
     text = keep(mask(part.text))
     match part.kind:
         case "text" | "reasoning":
