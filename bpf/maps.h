@@ -7,6 +7,7 @@ BPF_TABLE("array", u32, u32, services, SERVICES);
 BPF_TABLE("array", u32, struct checkpoint, checkpoints, 1);
 BPF_TABLE("array", u32, u64, heartbeats, 1);
 BPF_TABLE("hash", u64, u32, exempt, EXEMPTIONS);
+BPF_TABLE("array", u32, u32, matchings, 1); /* 1: `names` is filled, answers are matched here */
 /*
  * A mark that only the daemon can put on a socket, through a descriptor of it. Connections go to a
  * listener that bears it, not to whoever took the same port in some container's namespace.

@@ -17,6 +17,7 @@
 #define SERVICES 4096	 /* service numbers are 1 .. SERVICES-1; 0 is none */
 #define ADDRESSES 65536	 /* addresses that are known to belong to a service */
 #define FLOWS 65536	 /* connections to them that are remembered */
+#define NAMES 131072	 /* exact names and suffixes of the catalogue */
 #define EXEMPTIONS 64	 /* cgroups whose connections are never touched */
 #define PACKET_BYTES 4096 /* of a packet that goes to user space; the rest is cut off */
 
@@ -59,6 +60,12 @@ enum counter {
 	COUNT_PEER_ANSWERED,	/* getpeername() answered with the original peer */
 	COUNT_DNS_SEEN,		/* datagrams from port 53 */
 	COUNT_DNS_UNASKED,	/* of them: no query was seen leaving; ignored */
+	COUNT_DNS_EMPTY,	/* of them: errors, and answers without a record */
+	COUNT_DNS_OTHER,	/* of them: about names that are not the catalogue's */
+	COUNT_DNS_MATCHED,	/* of them: about names that are */
+	COUNT_DNS_ADDRESSES,	/* addresses that were learnt from them */
+	COUNT_DNS_NOWHERE,	/* addresses that can be no service: loopback, multicast */
+	COUNT_ADDRESS_LOST,	/* an address that the map did not take */
 	COUNT_DNS_REPORTED,	/* of them: handed to user space */
 	COUNT_DNS_UNREPORTED,	/* of them: the ring buffer had no room */
 	COUNT_DNS_UNREADABLE,	/* of them: too short, or bytes that could not be loaded */

@@ -1,139 +1,260 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /*
- * What packets tell: the addresses of names (DNS answers), the source of a redirected connection;
- * and which datagrams must not leave.
+ * Which addresses belong to which service: DNS answers, matched before the application can read
+ * them. A connect() right after the look-up finds its address in the map; user space would be late
+ * for nearly all of them.
  *
- * Hooks: cgroup_skb ingress and egress, Linux 5.8 and newer. Packets start at the IP header.
- * IP fragments and IPv6 extension headers are not followed: such a packet is left alone.
+ * Read from packets.c at cgroup_skb ingress, where softirq makes the per-CPU scratch ours alone.
  *
- * The loader puts maps.h and connect.c before this text.
+ * Names are kept reversed: each label's bytes from the last to the first, then its length, the
+ * last label first; an exact name ends in a zero byte (the root). So `.openai.com` is a prefix of
+ * everything below it, a longest-prefix look-up finds the longest rule on label boundaries, and
+ * the number of rules does not matter.
+ *
+ * How a parser passes the verifier:
+ * - at the head of each loop the position goes through memory (`widened`): a number that is read
+ *   back is unknown, so the states of all turns are equal and one turn stands for all;
+ * - indices are masked in assembly (`within`): LLVM drops a mask that it can prove redundant, and
+ *   the verifier can't follow that proof.
+ *
+ * What is not understood here goes to user space as it is.
  */
 
-#define DNS 53
-#define QUESTION_NS (30ULL * 1000000000) /* an answer that comes later was not waited for */
-#define UDP_HEADER 8
-#define TCP_SYN 2
-#define TCP_ACK 16
-#define ETH_P_IPV6 0x86dd
+#define DNS_HEADER 12
+#define TYPE_A 1
+#define TYPE_AAAA 28
+#define CLASS_IN 1
+#define LONGEST_NAME 254 /* on the wire, without the root's zero byte (RFC 1035, 2.3.4) */
+#define POINTER 0xc0	 /* the two bits of a compressed name (RFC 1035, 4.1.4) */
 
+/* The loader lowers these where a kernel's verifier has less patience. */
+#ifndef MOST_ANSWERS
+#define MOST_ANSWERS 24
+#endif
+#ifndef MOST_LABELS
+#define MOST_LABELS 127 /* of a record's owner; nearly always a pointer */
+#endif
+
+#define MINIMUM_TTL 60
+#define MAXIMUM_TTL 86400
+#define SECOND 1000000000ULL
+#define QUESTION_NS (30 * SECOND) /* nobody waits longer for an answer */
+
+/* A reversed name as the trie's key: `bits` of `bytes` count. */
+struct name {
+	u32 bits;
+	u8 bytes[256];
+};
+
+struct scratch {
+	u32 unknown;
+	u8 message[PACKET_BYTES + 32]; /* a masked index and the fields behind it stay inside */
+	struct name name;
+};
+
+BPF_TABLE("percpu_array", u32, struct scratch, scratches, 1);
 BPF_TABLE("lru_hash", struct question, u64, questions, 8192);
+BPF_F_TABLE("lpm_trie", struct name, u32, names, NAMES, BPF_F_NO_PREALLOC);
 
-/*
- * The protocol that an IP packet carries and where its header starts; 0 for what is not followed.
- * This and the port checks are all that a packet of no interest pays for, so the header is read in
- * place: the network layer has made the IP header linear before either hook.
- */
-static __always_inline u8 carried(struct __sk_buff *skb, u32 *offset)
+static __always_inline u64 within(u64 index)
 {
-	u8 *ip = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	asm volatile("%0 &= %1" : "+r"(index) : "i"(PACKET_BYTES - 1));
+	return index;
+}
 
-	if (ip + 20 > end)
+static __always_inline u32 widened(struct scratch *s, u32 value)
+{
+	*(volatile u32 *)&s->unknown = value;
+	return *(volatile u32 *)&s->unknown;
+}
+
+static __always_inline u32 two_bytes(const u8 *at)
+{
+	return at[0] << 8 | at[1];
+}
+
+/* Copy the payload into the scratch; its length, or 0. */
+static __always_inline u32 copy(struct __sk_buff *skb, u32 offset, struct scratch *s)
+{
+	u64 length = skb->len - offset;
+
+	if (skb->len <= offset || length > PACKET_BYTES)
 		return 0;
-	if (ip[0] >> 4 == 4) {
-		if ((ip[6] & 0x3f) | ip[7]) /* a fragment */
+	length = within(length - 1) + 1;
+	return bpf_skb_load_bytes(skb, offset, s->message, length) ? 0 : length;
+}
+
+/* Where the question's name ends (at the root's zero byte), or 0. */
+static __always_inline u32 end_of_question(struct scratch *s, u32 size)
+{
+	u32 at = DNS_HEADER, length;
+
+	for (int label = 0; label < 127; label++) {
+		at = widened(s, at);
+		length = s->message[within(at)];
+		if (!length)
+			return at;
+		if (length > 63)
 			return 0;
-		*offset = (ip[0] & 15) * 4;
-		return ip[9];
+		at += length + 1;
+		if (at > DNS_HEADER + LONGEST_NAME || at >= size)
+			return 0;
 	}
-	if (ip[0] >> 4 != 6)
-		return 0;
-	*offset = 40;
-	return ip[6];
+	return 0;
 }
 
-/*
- * The place of `length` bytes in the packet's linear part, or null. LLVM knows that an IPv4 header
- * is a multiple of four bytes and writes `offset | 1` for the byte after; the verifier does not
- * follow that, so the pointer is pinned.
- */
-static __always_inline u8 *linear(struct __sk_buff *skb, u32 offset, u32 length)
+/* The service that the name in front of `end` belongs to, or 0. */
+static __always_inline u32 service_named(struct scratch *s, u32 end)
 {
-	u8 *place = (u8 *)(long)skb->data + offset, *end = (void *)(long)skb->data_end;
+	u32 length = widened(s, end - DNS_HEADER);
+	u64 last;
+	u32 *service;
 
-	asm volatile("" : "+r"(place));
-	return place + length > end ? NULL : place;
+	for (u32 i = 0; i < LONGEST_NAME; i++) {
+		if (i >= length)
+			break;
+		u8 c = s->message[within(DNS_HEADER - 1 + length - i)];
+		if ((u8)(c - 'A') < 26)
+			c |= 32;
+		s->name.bytes[i] = c;
+	}
+	last = length;
+	asm volatile("%0 &= 255" : "+r"(last));
+	s->name.bytes[last] = 0;
+	s->name.bits = (length + 1) * 8;
+	service = names.lookup(&s->name);
+	return service ? *service : 0;
 }
 
-static __always_inline u16 port_at(struct __sk_buff *skb, u32 offset)
+/* What can be nobody's service: loopback, multicast, unspecified. */
+static __always_inline bool is_nowhere(const struct address *a)
 {
-	u8 *port = linear(skb, offset, 2);
-	return port ? port[0] << 8 | port[1] : 0;
+	if (is_loopback(a))
+		return true;
+	if (is_v4(a))
+		return !a->word[3] || (a->word[3] & bpf_htonl(0xf0000000)) == bpf_htonl(0xe0000000);
+	return (!a->word[0] && !a->word[1] && !a->word[2] && !a->word[3]) ||
+	       (a->word[0] & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000);
 }
 
-/* The packet's addresses in the form of the maps' keys. */
-static __always_inline bool addressed(struct __sk_buff *skb, struct address *from,
-				      struct address *to)
+static __always_inline void learn(struct address *address, u32 service, u32 ttl)
 {
-	u8 v6 = skb->protocol == bpf_htons(ETH_P_IPV6);
+	struct place place = {.service = service}, *known;
 
-	if (v6)
-		return !bpf_skb_load_bytes(skb, 8, from, 16) && !bpf_skb_load_bytes(skb, 24, to, 16);
-	__builtin_memset(from, 0, sizeof(*from));
-	__builtin_memset(to, 0, sizeof(*to));
-	from->word[2] = to->word[2] = MAPPED;
-	return !bpf_skb_load_bytes(skb, 12, &from->word[3], 4) &&
-	       !bpf_skb_load_bytes(skb, 16, &to->word[3], 4);
-}
-
-/* Hand the payload to user space as it is. */
-static __always_inline void hand_over(struct __sk_buff *skb, u32 offset, u32 kind)
-{
-	u32 total = skb->len - offset;
-	struct packet *packet;
-	u64 length;
-
-	if (skb->len <= offset) {
-		count(COUNT_DNS_UNREADABLE);
+	if (is_nowhere(address)) {
+		count(COUNT_DNS_NOWHERE);
 		return;
 	}
-	packet = packet_ring.ringbuf_reserve(sizeof(struct packet));
-	if (!packet) {
-		count(COUNT_DNS_UNREPORTED);
+	if (ttl < MINIMUM_TTL)
+		ttl = MINIMUM_TTL;
+	if (ttl > MAXIMUM_TTL)
+		ttl = MAXIMUM_TTL;
+	place.expires_ns = bpf_ktime_get_ns() + ttl * SECOND;
+	known = addresses.lookup(address);
+	if (known && known->service == service && known->expires_ns > place.expires_ns)
 		return;
-	}
-	packet->cookie = socket_cookie(skb);
-	packet->seen_ns = bpf_ktime_get_ns();
-	packet->kind = kind;
-	packet->total = total;
-	packet->unused = 0;
-	/* The verifier wants 1 .. PACKET_BYTES; LLVM would drop a mask that it can prove redundant. */
-	length = (total > PACKET_BYTES ? PACKET_BYTES : total) - 1;
-	asm volatile("%0 &= %1" : "+r"(length) : "i"(PACKET_BYTES - 1));
-	length += 1;
-	packet->length = length;
-	if (bpf_skb_load_bytes(skb, offset, packet->data, length)) {
-		packet_ring.ringbuf_discard(packet, 0);
-		count(COUNT_DNS_UNREADABLE);
-		return;
-	}
-	packet_ring.ringbuf_submit(packet, 0);
-	count(COUNT_DNS_REPORTED);
+	if (addresses.update(address, &place))
+		count(COUNT_ADDRESS_LOST);
+	else
+		count(COUNT_DNS_ADDRESSES);
 }
 
-int ingress(struct __sk_buff *skb)
+/* The position behind a record's owner name, or 0. */
+static __always_inline u32 behind_name(struct scratch *s, u32 at, u32 size)
 {
-	struct question question = {};
-	u32 offset;
-	u8 id[2];
-
-	if (carried(skb, &offset) != IPPROTO_UDP || port_at(skb, offset) != DNS)
-		return ALLOW;
-	count(COUNT_DNS_SEEN);
-	offset += UDP_HEADER;
-	if (bpf_skb_load_bytes(skb, offset, id, sizeof(id))) {
-		count(COUNT_DNS_UNREADABLE);
-		return ALLOW;
+	for (int label = 0; label < MOST_LABELS; label++) {
+		at = widened(s, at);
+		if (at >= size)
+			return 0;
+		u32 length = s->message[within(at)];
+		if (length >= POINTER)
+			return at + 2;
+		if (!length)
+			return at + 1;
+		if (length > 63)
+			return 0;
+		at += length + 1;
 	}
-	question.cookie = socket_cookie(skb);
-	question.id = id[0] << 8 | id[1];
-	u64 *asked = questions.lookup(&question);
-	if (!asked || bpf_ktime_get_ns() - *asked > QUESTION_NS) {
-		count(COUNT_DNS_UNASKED);
-		return ALLOW;
-	}
-	hand_over(skb, offset, PACKET_DNS);
-	return ALLOW;
+	return 0;
 }
+
+/* Learn the addresses of all answers; whether every record was understood. */
+static __always_inline bool learn_answers(struct scratch *s, u32 at, u32 size, u32 answers,
+					  u32 service)
+{
+	for (u32 i = 0; i < MOST_ANSWERS; i++) {
+		if (i >= answers)
+			return true;
+		at = behind_name(s, at, size);
+		if (!at || at + 10 > size)
+			return false;
+		u8 *record = s->message + within(at);
+		u32 type = two_bytes(record), class = two_bytes(record + 2);
+		u32 ttl = two_bytes(record + 4) << 16 | two_bytes(record + 6);
+		u32 length = two_bytes(record + 8);
+		at += 10;
+		if (at + length > size)
+			return false;
+		u8 *value = s->message + within(at);
+		struct address address = {};
+		if (class == CLASS_IN && type == TYPE_A && length == 4) {
+			address.word[2] = MAPPED;
+			__builtin_memcpy(&address.word[3], value, 4);
+			learn(&address, service, ttl);
+		} else if (class == CLASS_IN && type == TYPE_AAAA && length == 16) {
+			__builtin_memcpy(&address, value, 16);
+			learn(&address, service, ttl);
+		}
+		at += length;
+	}
+	return answers <= MOST_ANSWERS;
+}
+
+#ifdef NAMES_IN_USER_SPACE
+static __always_inline bool read_answer(struct __sk_buff *skb, u32 offset)
+{
+	return false;
+}
+#else
+/* Read an answer that was asked for; false where user space has to. */
+static __always_inline bool read_answer(struct __sk_buff *skb, u32 offset)
+{
+	u32 zero = 0, size, answers, end, type, service;
+	u32 *matching = matchings.lookup(&zero);
+	struct scratch *s = scratches.lookup(&zero);
+	u8 *m;
+
+	if (!s || !matching || !*matching)
+		return false;
+	size = widened(s, copy(skb, offset, s));
+	if (size < DNS_HEADER + 5)
+		return false;
+	m = s->message;
+	answers = two_bytes(m + 6);
+	/* a response (QR) to a standard query (opcode), without error (rcode), with answers */
+	if (!(m[2] & 0x80) || m[2] & 0x78 || m[3] & 0x0f || !answers) {
+		count(COUNT_DNS_EMPTY);
+		return true;
+	}
+	if (two_bytes(m + 4) != 1) /* questions */
+		return false;
+	end = end_of_question(s, size);
+	if (!end || end + 5 > size)
+		return false;
+	type = two_bytes(m + within(end + 1));
+	if (type != TYPE_A && type != TYPE_AAAA) {
+		count(COUNT_DNS_EMPTY);
+		return true;
+	}
+	service = service_named(s, end);
+	if (!service) {
+		count(COUNT_DNS_OTHER);
+		return true;
+	}
+	count(COUNT_DNS_MATCHED);
+	return learn_answers(s, widened(s, end) + 5, size, answers, service);
+}
+#endif
 
 /* A query leaves: its answer may be believed. */
 static __always_inline void asks(struct __sk_buff *skb, u32 offset)
@@ -145,89 +266,23 @@ static __always_inline void asks(struct __sk_buff *skb, u32 offset)
 	if (bpf_skb_load_bytes(skb, offset, head, sizeof(head)) || head[2] & 0x80)
 		return;
 	question.cookie = socket_cookie(skb);
-	question.id = head[0] << 8 | head[1];
+	question.id = two_bytes(head);
 	questions.update(&question, &now);
 }
 
-/* A datagram to port 443 leaves a socket; of connected ones this is the first that we see. */
-static __always_inline int quic_leaves(struct __sk_buff *skb)
-{
-	struct address from, to;
-	struct bpf_sock *sk = skb->sk;
-	struct decision decision;
-	struct place *place;
-	struct flow *flow;
-	u64 cookie, cgroup;
-
-	if (!addressed(skb, &from, &to))
-		return ALLOW;
-	place = watched(&to);
-	if (!place)
-		return ALLOW;
-	cgroup = bpf_skb_cgroup_id(skb);
-	if (exempt.lookup(&cgroup))
-		return ALLOW;
-	decision = decide_quic(skb, sk ? sk->bound_dev_if : 0, place->service, is_v4(&to));
-	cookie = socket_cookie(skb);
-	flow = flows.lookup(&cookie);
-	if (flow && flow->outcome != decision.outcome) {
-		flow->outcome = decision.outcome;
-		flow->reason = decision.reason;
-		report(flow);
-	}
-	if (decision.outcome != OUTCOME_REFUSED)
-		return ALLOW;
-	count(COUNT_QUIC_REFUSED);
-	return REFUSE;
-}
-
 /*
- * The first segment of a redirected connection leaves: note by which source the checkpoint will
- * know it. The source port is chosen after the connect hooks; here it is as the peer will see it,
- * after any translation of addresses.
+ * Was this asked here? Anybody can send a packet from port 53; only an answer to a query that was
+ * seen leaving the same socket may say where a service is.
  */
-static __always_inline void syn_leaves(struct __sk_buff *skb, u32 offset)
+static __always_inline bool was_asked(struct __sk_buff *skb, u32 offset)
 {
-	u32 zero = 0, to_port = port_at(skb, offset + 2);
-	struct checkpoint *at = checkpoints.lookup(&zero);
-	struct source source = {};
-	struct address to;
-	u64 cookie;
+	struct question question = {};
+	u8 id[2];
 
-	if (!at || (to_port != at->port4 && to_port != at->port6))
-		return;
-	cookie = socket_cookie(skb);
-	struct flow *flow = flows.lookup(&cookie);
-	if (!flow || flow->outcome != OUTCOME_REDIRECTED)
-		return;
-	if (!addressed(skb, &source.address, &to) || !is_loopback(&to))
-		return;
-	source.netns = flow->netns;
-	source.port = port_at(skb, offset);
-	if (ports.update(&source, &cookie))
-		count(COUNT_PORT_LOST);
-}
-
-static __always_inline bool begins_connection(struct __sk_buff *skb, u32 offset)
-{
-	u8 *flags = linear(skb, offset + 13, 1);
-	return flags && (*flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
-}
-
-int egress(struct __sk_buff *skb)
-{
-	u32 offset, port;
-	u8 protocol = carried(skb, &offset);
-
-	if (protocol == IPPROTO_TCP) {
-		if (begins_connection(skb, offset))
-			syn_leaves(skb, offset);
-	} else if (protocol == IPPROTO_UDP) {
-		port = port_at(skb, offset + 2);
-		if (port == DNS)
-			asks(skb, offset + UDP_HEADER);
-		else if (port == HTTPS)
-			return quic_leaves(skb);
-	}
-	return ALLOW;
+	if (bpf_skb_load_bytes(skb, offset, id, sizeof(id)))
+		return false;
+	question.cookie = socket_cookie(skb);
+	question.id = two_bytes(id);
+	u64 *asked = questions.lookup(&question);
+	return asked && bpf_ktime_get_ns() - *asked <= QUESTION_NS;
 }

@@ -11,7 +11,7 @@ import os
 import time
 from collections import Counter as Tally
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -32,6 +32,7 @@ from milecastle.kernel.layout import (
     packed,
     unpacked,
 )
+from milecastle.kernel.trie import Named, trie
 
 PORTS = {TCP: (443, 80), UDP: (443,)}
 OBSTACLES = {
@@ -77,6 +78,7 @@ class FakeKernel:
         self._sources = itertools.count(32768)
         self._readable = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.closed = False
+        self.names: dict[bytes, int] = {}
 
     @classmethod
     def open(cls, cgroup: Path, *, python: str = "/usr/bin/python3") -> Self:
@@ -107,6 +109,9 @@ class FakeKernel:
     def learn(self, address: str, number: int, ttl_s: float) -> None:
         expires = self._clock() + int(clamped(ttl_s) * 1e9)
         self._addresses[unpacked(reachable(address))] = (checked_service(number), expires)
+
+    def set_names(self, names: Iterable[Named]) -> None:
+        self.names = trie(names)
 
     def forget(self, address: str) -> None:
         self._addresses.pop(unpacked(packed(address)), None)

@@ -10,7 +10,7 @@ import ctypes
 import ipaddress
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from milecastle.kernel import libbpf
@@ -19,6 +19,7 @@ from milecastle.kernel.launch import KernelUnavailable, Loaded, load
 from milecastle.kernel.layout import (
     ADDRESSES,
     MAPS,
+    NAMES,
     SERVICES,
     Address,
     Checkpoint,
@@ -31,6 +32,7 @@ from milecastle.kernel.layout import (
     packed,
     unpacked,
 )
+from milecastle.kernel.trie import Named, trie
 
 MOST_EVENTS = 512
 """Most events that one call of events() yields: the event loop has other work."""
@@ -47,6 +49,7 @@ class Kernel:
         check_sizes(loaded.maps)
         self._pending: list[Flow | Packet] = []
         self._unreadable = 0
+        self._names: dict[bytes, int] = {}
         self._rings = libbpf.Rings({name: loaded.maps[name] for name in READERS}, self._take)
 
     @classmethod
@@ -112,6 +115,24 @@ class Kernel:
         expires = time.monotonic_ns() + int(clamped(ttl_s) * 1e9)
         value = Place(expires, checked_service(number), 0)
         libbpf.update(self._maps["addresses"], reachable(address), bytes(value))
+
+    def set_names(self, names: Iterable[Named]) -> None:
+        """Say which names are whose: from now on DNS answers about them are read in the kernel.
+
+        Until it is called every answer goes to user space; afterwards only what the kernel could
+        not read. ValueError for what is no host name, and for more than NAMES of them.
+        """
+        wanted = trie(names)
+        if len(wanted) > NAMES:
+            raise ValueError(f"{len(wanted)} names, the kernel's table has room for {NAMES}")
+        fd = self._maps["names"]
+        for key, number in wanted.items():
+            if self._names.get(key) != number:
+                libbpf.update(fd, key, struct.pack("=I", number))
+        for key in self._names.keys() - wanted.keys():
+            libbpf.delete(fd, key)
+        self._names = wanted
+        libbpf.update(self._maps["matchings"], bytes(4), struct.pack("=I", 1))
 
     def forget(self, address: str) -> None:
         libbpf.delete(self._maps["addresses"], packed(address))

@@ -19,6 +19,7 @@ HEARTBEAT_NS = 1_000_000_000
 SERVICES = 4096
 ADDRESSES = 65536
 FLOWS = 65536
+NAMES = 131072
 EXEMPTIONS = 64
 PACKET_BYTES = 4096
 
@@ -68,9 +69,15 @@ class Counter(IntEnum):
     PEER_ANSWERED = 12
     DNS_SEEN = 13
     DNS_UNASKED = 14
-    DNS_REPORTED = 15
-    DNS_UNREPORTED = 16
-    DNS_UNREADABLE = 17
+    DNS_EMPTY = 15
+    DNS_OTHER = 16
+    DNS_MATCHED = 17
+    DNS_ADDRESSES = 18
+    DNS_NOWHERE = 19
+    ADDRESS_LOST = 20
+    DNS_REPORTED = 21
+    DNS_UNREPORTED = 22
+    DNS_UNREADABLE = 23
 
 
 class PacketKind(IntEnum):
@@ -139,6 +146,8 @@ MAPS: dict[str, tuple[int, int]] = {
     "checkpoints": (4, ctypes.sizeof(Checkpoint)),
     "heartbeats": (4, 8),
     "exempt": (8, 4),
+    "matchings": (4, 4),
+    "names": (260, 4),
     "vouched": (4, 4),
     "addresses": (ctypes.sizeof(Address), ctypes.sizeof(Place)),
     "flows": (8, ctypes.sizeof(FlowRecord)),

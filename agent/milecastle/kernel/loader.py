@@ -19,7 +19,7 @@ import os
 import socket
 import sys
 
-SOURCES = ("maps.h", "connect.c", "names.c")
+SOURCES = ("maps.h", "connect.c", "names.c", "packets.c")
 """One translation unit, in this order: all programs share the maps."""
 
 # program: (type in BCC's names, bpf_attach_type of include/uapi/linux/bpf.h)
@@ -33,11 +33,20 @@ PROGRAMS = {
     "ingress": ("CGROUP_SKB", 0),
     "egress": ("CGROUP_SKB", 1),
 }
+SHAPES = (
+    ("-DMOST_ANSWERS=24", "-DMOST_LABELS=127"),
+    ("-DMOST_ANSWERS=24", "-DMOST_LABELS=32"),
+    ("-DMOST_ANSWERS=8", "-DMOST_LABELS=32"),
+    ("-DNAMES_IN_USER_SPACE",),
+)
+"""How much of a DNS answer the kernel reads: as much as this kernel's verifier has patience for."""
 MAPS = (
     "services",
     "checkpoints",
     "heartbeats",
     "exempt",
+    "matchings",
+    "names",
     "vouched",
     "addresses",
     "flows",
@@ -52,10 +61,11 @@ CGROUP2 = 0x63677270  # CGROUP2_SUPER_MAGIC, include/uapi/linux/magic.h
 class Refused(Exception):  # noqa: N818 - what happened to the request
     """Why nothing was loaded: one sentence, and what the reader can do."""
 
-    def __init__(self, problem, hint=""):
+    def __init__(self, problem, hint="", program=""):
         super().__init__(problem)
         self.problem = problem
         self.hint = hint
+        self.program = program
 
 
 def require_root():
@@ -94,14 +104,14 @@ def import_bcc(bpf):
     return bcc
 
 
-def compile_all(bcc, bpf):
+def compile_all(bcc, bpf, shape):
     """Return the compiled module; BCC wants one text, and map operations in it, not included."""
     parts = []
     for name in SOURCES:
         with open(os.path.join(bpf, name), encoding="utf-8") as source:  # noqa: PTH118, PTH123
             parts.append(f'#line 1 "{name}"\n{source.read()}')
     try:
-        return bcc.BPF(text="\n".join(parts), cflags=[f"-I{bpf}"])
+        return bcc.BPF(text="\n".join(parts), cflags=[f"-I{bpf}", *shape])
     except Exception as error:  # noqa: BLE001 - bcc raises plain Exception
         raise Refused(f"the BPF programs do not compile: {error}", said()) from None
 
@@ -116,7 +126,20 @@ def load(bcc, module, name):
             f"the kernel does not take the program {name}: "
             f"{os.strerror(number) if number else error}",
             f"Linux {os.uname().release}; milecastle needs 5.15 or newer with cgroup BPF. {said()}",
+            name,
         ) from None
+
+
+def load_all(bcc, bpf):
+    """Return the module and its programs' descriptors, in the largest shape that is taken."""
+    for shape in SHAPES:
+        module = compile_all(bcc, bpf, shape)
+        try:
+            return module, [(name, load(bcc, module, name)) for name in PROGRAMS]
+        except Refused as refusal:
+            if refusal.program != "ingress" or shape == SHAPES[-1]:
+                raise
+    raise AssertionError("the last shape returns or raises")
 
 
 def attach(bcc, program, name, cgroup):
@@ -140,12 +163,11 @@ def load_everything(cgroup_path, bpf):
     require_root()
     cgroup = open_cgroup(cgroup_path)
     bcc = import_bcc(bpf)
-    module = compile_all(bcc, bpf)
+    module, programs = load_all(bcc, bpf)
     # not module[name]: bcc 0.26 knows no socket storage there
     descriptors = [
         (f"map {name}", bcc.lib.bpf_table_fd(module.module, name.encode())) for name in MAPS
     ]
-    programs = [(name, load(bcc, module, name)) for name in PROGRAMS]
     descriptors += [(f"program {name}", fd) for name, fd in programs]
     descriptors += [(f"link {name}", attach(bcc, fd, name, cgroup)) for name, fd in programs]
     return descriptors
