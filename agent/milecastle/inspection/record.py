@@ -250,7 +250,9 @@ class Budget:
         return f"{text[:allowed]}[... {len(text) - allowed} more characters]"
 
 
-def _messages(messages: Sequence[Message], mask: Mask, keep: Callable[[str], str]) -> list[dict[str, Any]]:
+def _messages(
+    messages: Sequence[Message], mask: Mask, keep: Callable[[str], str]
+) -> list[dict[str, Any]]:
     """Return messages in OTel form; the newest get their text first."""
     told = []
     for message in reversed(messages):
