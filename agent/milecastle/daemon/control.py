@@ -15,6 +15,7 @@ from typing import Any
 from milecastle import wire
 from milecastle.daemon.peer import Peer
 from milecastle.daemon.recording import Event, Recorder
+from milecastle.daemon.selftest import SERVICE as SELFTEST
 from milecastle.store import Store
 
 log = logging.getLogger(__name__)
@@ -97,7 +98,8 @@ class Client:
 
     def _sessions(self, body: wire.Body) -> list[Any]:
         limit = max(1, min(body["limit"], SESSIONS))
-        return self._store().sessions(limit, self._only)
+        listed = self._store().sessions(limit, self._only)
+        return [one for one in listed if one["service"] != SELFTEST]
 
     def _show(self, body: wire.Body) -> dict[str, Any]:
         return self._store().show(body["session"], self._only)

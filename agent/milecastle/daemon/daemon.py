@@ -193,13 +193,10 @@ class Daemon:
         number = self._catalogue.number(selftest.SERVICE)
         self._kernel.set_service(number, redirect=True, closed=False, refuse=False)
         self._kernel.learn(selftest.ADDRESS, number, selftest.TIMEOUT * 2)
-        seen: dict[int, dict[str, Any]] = {}
-        status.recorder.follow(
-            cgroup, lambda event: seen.update({event["process"].get("pid"): event})
-        )
         launcher = PACKAGE / "daemon" / "launch.py"
-        status.outcome = await selftest.run(cgroup, status.ca.certificate, seen.get, launcher)
-        status.recorder.unfollow(cgroup)
+        status.outcome = await selftest.run(
+            cgroup, status.ca.certificate, status.recorder.read_back, launcher
+        )
         self._kernel.forget(selftest.ADDRESS)
         if not status.outcome.passed:
             raise StartError(f"the self-test failed: {status.outcome.what}")

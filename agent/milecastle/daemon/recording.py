@@ -70,6 +70,12 @@ class Recorder:
             self._flush = None
         self._store.flush()
 
+    def read_back(self, pid: int) -> Event | None:
+        """Return the latest exchange of a process as the store has it, None if it has none."""
+        self.flush()
+        found = (one for one in self._store.recent(16) if one["process"].get("pid") == pid)
+        return next(found, None)
+
     def follow(self, key: object, follower: Callable[[Event], None]) -> None:
         """Call the follower with each event from now on."""
         self._followers[key] = follower
