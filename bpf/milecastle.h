@@ -117,6 +117,12 @@ struct flow {
 	char comm[16];
 };
 
+/* `names`: a reversed name, see names.c; `bits` of `bytes` count. The value is the service. */
+struct name {
+	__u32 bits;
+	__u8 bytes[256];
+};
+
 /* `questions`: DNS queries that were seen leaving; the value is the time. */
 struct question {
 	__u64 cookie;

@@ -40,12 +40,6 @@
 #define SECOND 1000000000ULL
 #define QUESTION_NS (30 * SECOND) /* nobody waits longer for an answer */
 
-/* A reversed name as the trie's key: `bits` of `bytes` count. */
-struct name {
-	u32 bits;
-	u8 bytes[256];
-};
-
 struct scratch {
 	u32 unknown;
 	u8 message[PACKET_BYTES + 32]; /* a masked index and the fields behind it stay inside */

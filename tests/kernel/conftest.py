@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from milecastle.kernel import Flow, Kernel
-from milecastle.kernel.layout import Counter
+from milecastle.kernel import Flow, Kernel, libbpf
+from milecastle.kernel.layout import Counter, Place, packed
 
 from . import lab as places
 
@@ -52,6 +51,11 @@ class Gate:
 
     def flows(self) -> list[Flow]:
         return [event for event in self.kernel.events() if isinstance(event, Flow)]
+
+    def expiry(self, address: str) -> float:
+        """Return for how many seconds an address is still known."""
+        raw = libbpf.lookup(self.kernel._maps["addresses"], packed(address), 16)
+        return (Place.from_buffer_copy(raw).expires_ns - time.monotonic_ns()) / 1e9
 
     def counted(self, counter: Counter) -> int:
         return self.kernel.counters()[counter.name.lower()]
@@ -100,9 +104,3 @@ def gate(attached, cgroup, lab) -> Iterator[Gate]:
 def netns(lab) -> int:
     """The cookie of the clients' namespace."""
     return places.netns_cookie(lab.near)
-
-
-@pytest.fixture
-def loopback_socket() -> Iterator[socket.socket]:
-    with socket.socket() as sock:
-        yield sock

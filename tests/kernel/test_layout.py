@@ -19,6 +19,7 @@ STRUCTS = {
     "place": layout.Place,
     "checkpoint": layout.Checkpoint,
     "source": layout.Source,
+    "name": layout.Name,
     "flow": layout.FlowRecord,
     "packet": layout.PacketRecord,
 }
@@ -29,7 +30,15 @@ ENUMS = {
     "COUNT": layout.Counter,
     "PACKET": layout.PacketKind,
 }
-CONSTANTS = ("HEARTBEAT_NS", "SERVICES", "ADDRESSES", "FLOWS", "EXEMPTIONS", "PACKET_BYTES")
+CONSTANTS = (
+    "HEARTBEAT_NS",
+    "SERVICES",
+    "NAMES",
+    "ADDRESSES",
+    "FLOWS",
+    "EXEMPTIONS",
+    "PACKET_BYTES",
+)
 RENAMED = {("address", "bytes"): "word"}
 KERNEL_ONLY = {"question"}
 

@@ -104,6 +104,12 @@ class Source(ctypes.Structure):
     _fields_ = (("address", Address), ("netns", U64), ("port", U32), ("unused", U32))
 
 
+class Name(ctypes.Structure):
+    """struct name: a reversed name, ``bits`` of ``bytes`` count."""
+
+    _fields_ = (("bits", U32), ("bytes", U8 * 256))
+
+
 class FlowRecord(ctypes.Structure):
     """struct flow."""
 
@@ -147,7 +153,7 @@ MAPS: dict[str, tuple[int, int]] = {
     "heartbeats": (4, 8),
     "exempt": (8, 4),
     "matchings": (4, 4),
-    "names": (260, 4),
+    "names": (ctypes.sizeof(Name), 4),
     "vouched": (4, 4),
     "addresses": (ctypes.sizeof(Address), ctypes.sizeof(Place)),
     "flows": (8, ctypes.sizeof(FlowRecord)),

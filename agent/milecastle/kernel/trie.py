@@ -7,8 +7,9 @@ and is so a prefix of every name below it. See bpf/names.c.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator, Mapping
+
+from milecastle.kernel.layout import U8, Name
 
 BYTES = 256
 LONGEST = 254
@@ -60,4 +61,4 @@ def key(name: str, *, exact: bool) -> bytes:
     if len(reversed_name) > LONGEST:
         raise ValueError(f"{name!r} is no host name: {len(reversed_name)} bytes")
     bits = (len(reversed_name) + exact) * 8
-    return struct.pack(f"=I{BYTES}s", bits, bytes(reversed_name))
+    return bytes(Name(bits, (U8 * BYTES)(*reversed_name)))
