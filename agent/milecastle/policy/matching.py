@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from milecastle.model import Finding, Subject
-from milecastle.policy.columns import Column
+from milecastle.policy.columns import Column, bits
 from milecastle.policy.conditions import FINDING, PROCESS, SUBJECT
 from milecastle.policy.document import Rule
 
@@ -44,7 +44,7 @@ class Matcher:
         self._all = mask_of(True for _ in rules)
         self._on_findings = mask_of(rule.when.finding is not None for rule in rules)
         self._exceptions = mask_of(rule.exception is not None for rule in rules)
-        self._counted = [(n, rule.when.count) for n, rule in enumerate(rules) if rule.when.count]
+        self._counted = mask_of(rule.when.count is not None for rule in rules)
         self._subject = [
             (value, column)
             for key, value in VALUES.items()
@@ -100,10 +100,12 @@ class Matcher:
 
     def _counting(self, asked: int, findings: Sequence[Finding], covers: list[int]) -> list[int]:
         """Return ``covers`` without those of the asked rules that find too few, or too many."""
-        for number, test in self._counted:
-            mine = asked & 1 << number
-            if mine and any(mask & mine for mask in covers):
-                covered = zip(findings, covers, strict=True)
-                if not test.holds(sum(f.count for f, mask in covered if mask & mine)):
-                    covers = [mask & ~mine for mask in covers]
+        met = 0
+        for mask in covers:
+            met |= mask & asked & self._counted
+        for number in bits(met):
+            test, mine = self._rules[number].when.count, 1 << number
+            covered = zip(findings, covers, strict=True)
+            if test and not test.holds(sum(f.count for f, mask in covered if mask & mine)):
+                covers = [mask & ~mine for mask in covers]
         return covers
