@@ -147,6 +147,7 @@ class Daemon:
         kernel.set_checkpoint(ports[4], ports.get(6, 0))
 
         names = Names(kernel, self._catalogue, ca.covers)
+        names.hand_over()
         self._attributor = Attributor(ProcessTable(self._hashes), self._service_of)
         recorder = Recorder(store, self._attributor, self._rules.standing, now=time.time)
         shared = Shared(

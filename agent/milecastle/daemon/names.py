@@ -57,6 +57,14 @@ class Names:
         self.learned += taken
         return taken
 
+    def hand_over(self) -> None:
+        """Let the kernel read DNS answers about these names itself, before any application does."""
+        self._kernel.set_names(
+            (name.name, name.suffix, self._catalogue.number(name.service))
+            for name in self._catalogue.names()
+            if self._covered(name.name)
+        )
+
     def learn_hosts_file(self, path: Path = HOSTS_FILE) -> int:
         """Teach the kernel what the host's own table says."""
         try:
