@@ -199,9 +199,9 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def plural(count: int, noun: str) -> str:
+def plural(count: int, noun: str, many: str = "") -> str:
     """Return ``1 finding`` or ``2 findings``."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    return f"{count} {noun if count == 1 else many or noun + 's'}"
 
 
 def stdout() -> Terminal:
