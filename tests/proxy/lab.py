@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime
 import json
+import os
 import socket
 import ssl
 import tempfile
@@ -243,9 +244,11 @@ class Provider:
             reply = self.reply(request)
             await self._answer_h1(reply, writer, method)
             if reply.status == 101:
-                while data := await reader.read(65536):
-                    writer.write(data)
-                return
+                while True:  # echo short masked text frames
+                    frame = await reader.readexactly(6)
+                    payload = await reader.readexactly(frame[1] & 127)
+                    text = bytes(byte ^ frame[2 + at % 4] for at, byte in enumerate(payload))
+                    writer.write(bytes([frame[0], len(text)]) + text)
 
     async def _answer_h1(self, reply: Reply, writer: asyncio.StreamWriter, method: str) -> None:
         headers = dict(reply.headers)
@@ -261,7 +264,8 @@ class Provider:
         head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         writer.write(head.encode() + b"\r\n")
         if pieces is None:
-            writer.write(b"" if method == "HEAD" else reply.body)
+            silent = method == "HEAD" or reply.status in (101, 204, 304)
+            writer.write(b"" if silent else reply.body)
             await writer.drain()
             return
         for piece in pieces:
@@ -361,7 +365,7 @@ class FakeInspection:
 
     def fail(self, stage: str, error: Exception, body: bytes = b"") -> Forward | Block:
         self.failed.append((stage, str(error)))
-        if self.script.on_failure_of(None) == "open":
+        if self.script.on_failure == "open":
             return Forward(body)
         return Block(403, {"content-type": "application/json"}, b'{"error": "closed"}')
 
@@ -603,7 +607,6 @@ async def lab(
     """Start everything, and end it."""
     script = script or Script()
     fake = FakeOrders(script)
-    script.on_failure_of = fake.on_failure
     signed: list[str] = []
 
     async def signs(name: str, public_key: bytes) -> bytes:
@@ -637,7 +640,7 @@ async def lab(
         body_limit=limit,
         report=records.append,
         clock=time.time,
-        randomness=lambda count: bytes(range(count)),
+        randomness=os.urandom,
         connections=checkpoint,
         certificates=leaves,
     )

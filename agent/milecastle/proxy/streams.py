@@ -125,8 +125,10 @@ class HttpStream(http.HttpStream):
         if answer is not None:
             self.flow.response = answers.response_of(answer)
         yield from self.send_response(already_streamed=answer is None)
-        if self.client_state != self.state_done:
-            self.server_state = self.state_errored  # swallow what still comes from upstream
+
+    def state_done(self, _event: events.Event) -> Commands:
+        """Swallow what upstream had sent before it was aborted; mitmproxy would raise."""
+        yield from ()
 
     def handle_protocol_error(
         self, event: RequestProtocolError | ResponseProtocolError
