@@ -82,7 +82,7 @@ def test_a_misspelt_key_would_be_noticed(adapted: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "most"),
     [
-        ("milecastled.service", 4.2),
+        ("milecastled.service", 3.6),
         ("milecastle-proxy@.service", 1.6),
         ("milecastle-signer.service", 1.0),
     ],
@@ -128,8 +128,6 @@ def test_the_daemons_capabilities_are_these_and_no_more() -> None:
         "CAP_PERFMON",
         "CAP_NET_ADMIN",
         "CAP_SYS_PTRACE",
-        "CAP_DAC_READ_SEARCH",
-        "CAP_SYS_ADMIN",
         "CAP_CHOWN",
         "CAP_FOWNER",
         "CAP_DAC_OVERRIDE",
@@ -142,6 +140,12 @@ def test_the_signer_has_no_network_and_sees_its_peers_as_they_are() -> None:
     assert service["PrivateNetwork"] == "yes"
     assert service["RestrictAddressFamilies"] == "AF_UNIX"
     assert "PrivateUsers" not in service, "SO_PEERCRED would name every worker nobody"
+
+
+def test_the_workers_library_that_writes_code_at_run_time_is_allowed_to() -> None:
+    """pyOpenSSL's callbacks end in MemoryError otherwise, at the first TLS handshake."""
+    assert "MemoryDenyWriteExecute" not in Unit("milecastle-proxy@.service")["Service"]
+    assert Unit("milecastled.service")["Service"]["MemoryDenyWriteExecute"] == "yes"
 
 
 def test_a_dead_worker_is_back_at_once_and_without_a_limit() -> None:
