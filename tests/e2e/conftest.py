@@ -1,11 +1,12 @@
-"""One lab for the whole run; the agents of a module share its life."""
+"""One lab for the whole run; a module's tests share its agent."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
-from tests.lab import Lab, missing
+from tests.e2e.scenarios import ENFORCE
+from tests.lab import Agent, Lab, missing
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,8 +27,21 @@ def lab() -> Iterator[Lab]:
         yield lab
 
 
+@pytest.fixture(scope="module")
+def monitor(lab: Lab) -> Iterator[Agent]:
+    """An agent with the policy that milecastle ships."""
+    with Agent.up(lab, name="monitor") as agent:
+        yield agent
+
+
+@pytest.fixture(scope="module")
+def enforce(lab: Lab) -> Iterator[Agent]:
+    """An agent that redacts credentials and blocks one kind of them."""
+    with Agent.up(lab, name="enforce", policy=ENFORCE) as agent:
+        yield agent
+
+
 @pytest.fixture(autouse=True)
-def _fresh_journal(request: pytest.FixtureRequest) -> None:
+def fresh_journal(lab: Lab) -> None:
     """Each test sees only its own requests upstream."""
-    if "lab" in request.fixturenames or "agent" in request.fixturenames:
-        request.getfixturevalue("lab").clear_journal()
+    lab.clear_journal()

@@ -111,11 +111,12 @@ class Agent:
         return dict(status)
 
     def sessions(self) -> list[dict[str, Any]]:
-        return self.objects("sessions")
+        return self.objects("sessions", "--limit", "10000")
 
     def show(self, session: str) -> list[dict[str, Any]]:
         """Return the session's exchanges."""
-        return self.objects("show", session)
+        (shown,) = self.objects("show", session)
+        return list(shown["exchanges"])
 
     def exchanges_of(self, pid: int, wait: float = 5.0) -> list[dict[str, Any]]:
         """Return the exchanges of the sessions of one process, waiting for the first."""

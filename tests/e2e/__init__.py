@@ -1,0 +1,1 @@
+"""End to end: milecastled as an operator starts it, in the lab, with real clients."""

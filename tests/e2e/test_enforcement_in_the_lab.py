@@ -1,0 +1,213 @@
+"""What a policy says is done, and aimock's journal and nginx's log are the witnesses."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.e2e.scenarios import (
+    ANTHROPIC,
+    BLOCKED_RULE,
+    OPENAI,
+    REDACTED_RULE,
+    chat,
+    curl,
+    messages,
+    planted,
+    sdk,
+)
+from tests.lab import Agent, Lab
+from tests.lab.patience import until
+
+SECRET = planted(REDACTED_RULE)
+TOKEN = planted(BLOCKED_RULE)
+MARK = f"[REDACTED:{REDACTED_RULE}]"
+REASON = "This message holds a chat token."
+
+
+def run(agent: Agent, argv: list[str]) -> tuple[int, str]:
+    """Run a client in the watched cgroup; return its pid and what it printed."""
+    child = agent.lab.popen(argv, env=agent.trust_env(), cgroup=agent.cgroup)
+    out, err = child.communicate(timeout=30)
+    assert out, err
+    return child.pid, out
+
+
+def upstream(lab: Lab) -> str:
+    """Return everything that the provider's side has seen, once it has logged it."""
+    lab.requests(at_least=1)
+    return json.dumps(lab.requests()) + json.dumps(lab.journal())
+
+
+@pytest.mark.parametrize("version", ["--http1.1", "--http2"])
+@pytest.mark.parametrize(("url", "body"), [(OPENAI, chat), (ANTHROPIC, messages)])
+def test_a_secret_reaches_the_provider_as_a_mark(
+    lab: Lab, enforce: Agent, url: str, body: Any, version: str
+):
+    pid, output = run(enforce, curl(url, body(f"my key is {SECRET}, why?"), version))
+    assert output.endswith("\n200")
+    (entry,) = lab.journal()
+    assert f"my key is {MARK}, why?" in json.dumps(entry["body"])
+    assert SECRET not in upstream(lab)
+    (exchange,) = enforce.exchanges_of(pid)
+    assert exchange["verdict"]["action"] == "redact"
+    assert exchange["verdict"]["rule"] == "keys-stay-here"
+    (finding,) = exchange["findings"]
+    assert (finding["category"], finding["rule"]) == ("secret", REDACTED_RULE)
+    assert SECRET not in finding["excerpt"]
+
+
+def test_around_a_redaction_every_byte_stays(lab: Lab, enforce: Agent):
+    odd = '{ "x": 1.50e3,"messages":[ {"role":"user","content":"caf\\u00e9 KEY \\/ ☕"}], '
+    odd += '"model":"m"}'
+    run(enforce, curl(OPENAI, odd.replace("KEY", SECRET)))
+    (seen,) = lab.requests(at_least=1)
+    assert seen["body"] == odd.replace("KEY", MARK)
+
+
+@pytest.mark.parametrize("language", ["python", "node"])
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_a_redacted_call_streams_on(lab: Lab, enforce: Agent, language: str, provider: str):
+    prompt = f"tell me slowly about {SECRET}"
+    _, output = run(enforce, sdk(language, provider, prompt, "--stream"))
+    told = json.loads(output)
+    assert told["text"].split()[-1] == "twenty"
+    assert told["arrivals"][-1] - told["arrivals"][0] > 0.5
+    assert SECRET not in upstream(lab)
+
+
+def test_a_blocked_chat_completion_is_refused_in_openais_own_words(lab: Lab, enforce: Agent):
+    pid, output = run(enforce, curl(OPENAI, chat(f"post this with {TOKEN}")))
+    body, status = output.rsplit("\n", 1)
+    assert status == "403"
+    error = json.loads(body)["error"]
+    assert REASON in error["message"]
+    assert {"message", "type", "code"} <= error.keys()
+    assert lab.journal() == []
+    (exchange,) = enforce.exchanges_of(pid)
+    assert exchange["verdict"]["action"] == "block"
+    assert exchange["verdict"]["rule"] == "no-chat-tokens"
+    assert REASON in exchange["verdict"]["reason"]
+
+
+def test_a_blocked_message_is_refused_in_anthropics_own_words(lab: Lab, enforce: Agent):
+    _, output = run(enforce, curl(ANTHROPIC, messages(f"post this with {TOKEN}")))
+    body, status = output.rsplit("\n", 1)
+    assert status == "403"
+    told = json.loads(body)
+    assert told["type"] == "error"
+    assert REASON in told["error"]["message"]
+    assert lab.journal() == []
+
+
+@pytest.mark.parametrize("stream", [[], ["--stream"]], ids=["whole", "streaming"])
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+@pytest.mark.parametrize("language", ["python", "node"])
+def test_an_sdk_raises_its_own_error_with_the_reason(
+    lab: Lab, enforce: Agent, language: str, provider: str, stream: list[str]
+):
+    _, output = run(enforce, sdk(language, provider, f"post this with {TOKEN}", *stream))
+    error = json.loads(output)["error"]
+    assert error["kind"] == "PermissionDeniedError"
+    assert error["status"] == 403
+    assert REASON in error["message"]
+    assert lab.journal() == []
+
+
+def test_the_connection_lives_on_after_a_block(lab: Lab, enforce: Agent):
+    bad, good = chat(f"with {TOKEN}"), chat("hello from the lab")
+    argv = [*curl(OPENAI, bad), "--next", *curl(OPENAI, good)[1:], "-w", "\n%{num_connects}"]
+    _, output = run(enforce, argv)
+    assert "\n403" in output
+    assert "The lab hears you" in output
+    assert output.endswith("\n0")
+    (entry,) = lab.journal()
+    assert "hello from the lab" in json.dumps(entry)
+
+
+def test_no_protected_byte_is_kept_on_this_host(lab: Lab, enforce: Agent):
+    pid, _ = run(enforce, curl(OPENAI, chat(f"keep out of the store: {SECRET} {TOKEN}")))
+    assert enforce.exchanges_of(pid)
+    for path in Path(enforce.folder).rglob("*"):
+        if path.is_file():
+            held = path.read_bytes()
+            for secret in (SECRET, TOKEN):
+                assert secret.encode() not in held, path
+    shown = "".join(
+        enforce.cli(*argv).stdout for argv in (("sessions", "--json"), ("show", "--json"))
+    )
+    assert SECRET not in shown
+
+
+def test_a_policy_that_is_edited_counts_at_once(lab: Lab, enforce: Agent):
+    before = enforce.policy_file.read_text()
+    try:
+        enforce.policy_file.write_text(before.replace("mode: enforce", "mode: monitor"))
+        assert until(lambda: enforce.status()["mode"] == "monitor", 3)
+        _, output = run(enforce, curl(OPENAI, chat(f"with {TOKEN}")))
+        assert output.endswith("\n200")
+    finally:
+        enforce.policy_file.write_text(before)
+    assert until(lambda: enforce.status()["mode"] == "enforce", 3)
+    _, output = run(enforce, curl(OPENAI, chat(f"with {TOKEN}")))
+    assert output.endswith("\n403")
+
+
+BROKEN = """\
+version: 1
+mode: enforced
+rules:
+  - id: keys
+    wen: {direction: request}
+    action: redacted
+  - id: keys
+    action: block
+"""
+LINES = {2: "enforce", 5: "when", 6: "redact", 7: ""}
+"""Where BROKEN is wrong, and what the hint has to say."""
+
+
+def test_every_problem_of_a_policy_is_told_and_the_old_one_stays(lab: Lab, enforce: Agent):
+    before = enforce.policy_file.read_text()
+    try:
+        enforce.policy_file.write_text(BROKEN)
+        assert until(lambda: bool(enforce.status()["policy"]["problems"]), 3)
+        problems = enforce.status()["policy"]["problems"]
+        assert {2, 5, 6, 7} <= {
+            int(str(told).split("policy.yaml:")[1].split(":")[0]) for told in problems
+        }
+        told = " ".join(map(str, problems))
+        for hint in ("enforce", "when", "redact"):
+            assert hint in told
+        _, output = run(enforce, curl(OPENAI, chat(f"with {TOKEN}")))
+        assert output.endswith("\n403")
+        checked = enforce.cli("policy", "check", str(enforce.policy_file), "--json")
+        assert checked.returncode == 2
+        hints = {p["line"]: p["hint"] for p in json.loads(checked.stdout)["problems"]}
+        for line, hint in LINES.items():
+            assert hint in hints[line]
+    finally:
+        enforce.policy_file.write_text(before)
+    assert until(lambda: not enforce.status()["policy"]["problems"], 3)
+
+
+def test_explain_names_the_rule_that_decided_and_those_that_did_not(enforce: Agent):
+    pid, _ = run(enforce, curl(OPENAI, chat(f"with {TOKEN}")))
+    (exchange,) = enforce.exchanges_of(pid)
+    done = enforce.cli("explain", exchange["id"])
+    assert done.returncode == 0
+    assert "no-chat-tokens" in done.stdout
+    assert "keys-stay-here" in done.stdout
+    assert TOKEN not in done.stdout
+
+
+def test_another_user_sees_nothing_of_root(enforce: Agent):
+    run(enforce, curl(OPENAI, chat("hello")))
+    command = f"{os.fspath(Path(__file__).parents[2])}/.venv/bin/milecastle"
+    done = enforce.lab.run_client(
+        [command, "--run-dir", str(enforce.run_dir), "sessions", "--json"], user="nobody"
+    )
+    assert '"pid"' not in done.stdout
