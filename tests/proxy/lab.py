@@ -36,6 +36,8 @@ from milecastle.proxy.orders import Orders
 HOST = "api.provider.example"
 SIBLING = "eu.provider.example"
 RIVAL = "api.rival.example"
+UNSERVED = "old.provider.example"
+"""In the catalogue, but the provider has no certificate for it."""
 STRANGER = "www.stranger.example"
 PROVIDER = Service("provider", "Provider", "Provider Inc.", "model_api")
 OTHER = Service("rival", "Rival", "Rival Inc.", "model_api")
@@ -43,6 +45,7 @@ SELF_TEST = Service("milecastle-selftest", "Self-test", "milecastle", "selftest"
 SERVICES = {
     HOST: PROVIDER,
     SIBLING: PROVIDER,
+    UNSERVED: PROVIDER,
     RIVAL: OTHER,
     "selftest.milecastle.invalid": SELF_TEST,
 }

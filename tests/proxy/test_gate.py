@@ -160,7 +160,7 @@ async def test_a_blocked_answer_is_replaced():
             assert (got.status, got.body) == (403, NO.body)
 
 
-# --- what is left alone -------------------------------------------------------------------------
+# --- what is left alone --------------------------------------------------------------------------
 
 
 async def test_a_name_outside_the_catalogue_keeps_its_own_certificate():

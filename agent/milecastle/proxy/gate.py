@@ -232,17 +232,25 @@ class Gate:
         if flow.request.is_http11:
             response.headers["transfer-encoding"] = "chunked"
 
-    @guarded("response")
     def response(self, flow: http.HTTPFlow) -> None:
-        """Have a held answer judged; record the exchange."""
+        """Have a held answer judged; record the exchange, whatever came of it."""
+        self.judge(flow)
+        self.conclude(flow)
+
+    @guarded("response")
+    def judge(self, flow: http.HTTPFlow) -> None:
+        """Have the whole answer judged, if it was held and is not our own."""
         way, response = passage.of(flow), flow.response
-        if way is None or response is None:
+        if way is None or way.inspection is None or response is None:
             return
-        try:
-            ours = way.own_answer and not self_tested(way)
-            if way.inspection is not None and not (ours or way.waved or response.stream):
-                self._inspect_response(flow, way, way.inspection, response)
-        finally:
+        ours = way.own_answer and not self_tested(way)
+        if not (ours or way.waved or response.stream):
+            self._inspect_response(flow, way, way.inspection, response)
+
+    @guarded("notice")
+    def conclude(self, flow: http.HTTPFlow) -> None:
+        """Record an exchange that is over."""
+        if way := passage.of(flow):
             self._record(flow, way)
 
     def _inspect_response(
