@@ -6,8 +6,8 @@ same id. Everything that may be said on a socket stands in a table below: who ma
 phase, and how large it may be. What is not in the table closes the connection; nothing here
 tries to make sense of a peer that broke the rules.
 
-The tables hold for both sides. This module does no I/O and knows no file descriptors: the two
-messages that carry descriptors (``welcome`` and ``dialled``) say in their row how many.
+The tables hold for both sides. This module does no I/O and knows no file descriptors: those that
+travel with a frame (``listen``, the answers to ``hello`` and ``dial``) are the transport's matter.
 """
 
 from __future__ import annotations
@@ -66,12 +66,18 @@ WORKER: Mapping[str, Row] = {
         "worker", "serving", 1 << 10, {"address": str, "port": int, "netns": int}, replies=True
     ),
     "names": Row("worker", "serving", 1 << 16, {"answers": list}),
+    "dial": Row("worker", "serving", 1 << 10, {"netns": int, "family": int}, replies=True),
     "record": Row("worker", "serving", 4 << 20, {"record": dict}),
     # daemon -> worker
     "policy": Row("daemon", "serving", 8 << 20, {"text": str, "file": str}),
     "packet": Row("daemon", "serving", 1 << 16, {"what": str, "data": bytes}),
+    "listen": Row(
+        "daemon", "serving", 1 << 10, {"family": int, "port": int, "netns": int}, descriptors=1
+    ),
+    "unlisten": Row("daemon", "serving", 1 << 10, {"netns": int}),
 }
-"""`worker.sock`. ``hello`` is answered with the configuration and the listening sockets."""
+"""`worker.sock`. ``hello`` is answered with the configuration and the listening sockets of the
+host's own network namespace, ``dial`` with one unconnected socket made in another one."""
 
 CONTROL: Mapping[str, Row] = {
     "status": Row("client", "serving", 1 << 10, {}, replies=True),

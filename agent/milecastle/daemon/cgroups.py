@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from milecastle.host import cgroup2_root, cgroup_path
+from milecastle.host import cgroup2_root, unified_path
 
 
 class CgroupError(OSError):
@@ -36,10 +36,16 @@ def resolve(setting: str) -> Path:
     return path
 
 
+def inside(path: Path) -> str:
+    """Return a cgroup folder's path inside the tree, as /proc/PID/cgroup writes it."""
+    root = cgroup2_root()
+    return "/" + str(path.relative_to(root)).strip(".") if root else "/"
+
+
 def base_for_children(watched: Path) -> Path:
     """Return where new cgroups go: below our own if that is watched (systemd), else below it."""
     root = cgroup2_root()
-    own = root / cgroup_path(os.getpid()).lstrip("/") if root else watched
+    own = root / unified_path(os.getpid()).lstrip("/") if root else watched
     return own if own.is_relative_to(watched) else watched
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from milecastle.host import netns_cookie
 
 BACKLOG = 4096
+FAMILIES = {4: (socket.AF_INET, "127.0.0.1"), 6: (socket.AF_INET6, "::1")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +31,26 @@ class Listener:
 
 def open_listeners() -> tuple[Listener, ...]:
     """Listen on loopback for IPv4 and, where the host has it, IPv6; the kernel picks the ports."""
-    listeners = [_open(4, socket.AF_INET, "127.0.0.1")]
+    listeners = [listen_on(4)]
     with contextlib.suppress(OSError):  # IPv6 is switched off on this host
-        listeners.append(_open(6, socket.AF_INET6, "::1"))
+        listeners.append(listen_on(6))
     return tuple(listeners)
 
 
-def _open(number: int, family: socket.AddressFamily, address: str) -> Listener:
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK, socket.IPPROTO_TCP)
+def listen_on(family: int, port: int = 0) -> Listener:
+    """Listen on this namespace's loopback; 0 lets the kernel pick the port."""
+    kind, address = FAMILIES[family]
+    # asyncio sets TCP_NODELAY only on sockets that say which protocol they speak
+    sock = socket.socket(kind, socket.SOCK_STREAM | socket.SOCK_NONBLOCK, socket.IPPROTO_TCP)
     try:
-        if family == socket.AF_INET6:
+        if family == 6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind((address, 0))
+        sock.bind((address, port))
         sock.listen(BACKLOG)
     except OSError:
         sock.close()
         raise
-    return Listener(sock, number, sock.getsockname()[1], netns_cookie(sock))
+    return Listener(sock, family, sock.getsockname()[1], netns_cookie(sock))
 
 
 def open_unix(path: Path, mode: int, gid: int) -> socket.socket:

@@ -23,6 +23,7 @@ from milecastle.daemon.attribution import Attributor
 from milecastle.daemon.checkpoint import open_listeners, open_unix
 from milecastle.daemon.control import Answers, Clients
 from milecastle.daemon.names import HOSTS_FILE, Names
+from milecastle.daemon.namespaces import Namespaces
 from milecastle.daemon.notify import notify
 from milecastle.daemon.peer import Peer, listen
 from milecastle.daemon.recording import Recorder
@@ -32,7 +33,7 @@ from milecastle.daemon.status import Status
 from milecastle.daemon.supervisor import Child
 from milecastle.daemon.workers import Shared, Workers
 from milecastle.host import ExecutableHashes, ProcessTable, cgroup_path
-from milecastle.kernel import Flow, Kernel, KernelUnavailable
+from milecastle.kernel import Flow, Kernel, KernelUnavailable, Reason
 from milecastle.settings import Settings
 from milecastle.shipped import PACKAGE
 from milecastle.store import Store
@@ -150,12 +151,21 @@ class Daemon:
         names.hand_over()
         self._attributor = Attributor(ProcessTable(self._hashes), self._service_of)
         recorder = Recorder(store, self._attributor, self._rules.standing, now=time.time)
+        self._namespaces = Namespaces(
+            kernel,
+            cgroups.inside(watched),
+            ports,
+            added=lambda namespace: workers.listen(namespace),
+            removed=lambda namespace: workers.tell("unlisten", {"netns": namespace.netns}),
+        )
+        stack.callback(self._namespaces.close)
         shared = Shared(
             kernel=kernel,
             attributor=self._attributor,
             names=names,
             recorder=recorder,
             listeners=listeners,
+            namespaces=self._namespaces,
             standing=self._rules.standing,
             configuration=self._configuration(ca.chain),
             serving=self._progress,
@@ -175,6 +185,8 @@ class Daemon:
         tasks.create_task(self._housekeeping())
         watch = Watch([self._rules.file, HOSTS_FILE], self._files_changed)
         stack.callback(watch.close)
+
+        tasks.create_task(self._namespaces.follow())
 
         await self._prove(test_cgroup)
         self._rules.apply(kernel)
@@ -251,6 +263,8 @@ class Daemon:
                 process = self._attributor.attribute(event).process
                 if process.exe and process.sha256 is None:
                     self._hash(event.pid, event.cookie)
+                if event.reason is Reason.NO_LISTENER:
+                    self._namespaces.meet(event.pid)
             else:
                 packet = {"what": event.kind.name.lower(), "data": event.data}
                 self._status.workers.tell_one("packet", packet)

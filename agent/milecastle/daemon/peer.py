@@ -22,6 +22,9 @@ BACKLOG = 32 << 20
 """Bytes that may wait for a peer that reads slowly."""
 
 
+type Outgoing = tuple[bytes, tuple[int, ...], socket.socket | None]
+
+
 class Peer:
     """A connection to a worker or a client, with the kernel's word on who that is."""
 
@@ -29,7 +32,7 @@ class Peer:
         sock.setblocking(False)
         self.credentials = peer_credentials(sock)
         self._sock = sock
-        self._waiting: asyncio.Queue[tuple[bytes, tuple[int, ...]] | None] = asyncio.Queue()
+        self._waiting: asyncio.Queue[Outgoing | None] = asyncio.Queue()
         self._waiting_bytes = 0
         self._writer = asyncio.create_task(self._write())
 
@@ -47,15 +50,22 @@ class Peer:
             for frame in decoder.feed(data):
                 yield frame
 
-    def send(self, frame: wire.Frame, descriptors: Sequence[int] = ()) -> None:
-        """Queue a frame. The descriptors must stay open until the peer is closed."""
+    def send(
+        self,
+        frame: wire.Frame,
+        descriptors: Sequence[int] = (),
+        owned: socket.socket | None = None,
+    ) -> None:
+        """Queue a frame. Descriptors must stay open until the peer is closed; ``owned`` is kept
+        until it is sent, then closed.
+        """
         data = wire.encode(frame)
         if self._waiting_bytes + len(data) > BACKLOG:
             log.warning("pid %d does not read its socket; disconnected", self.credentials.pid)
             self.close()
             return
         self._waiting_bytes += len(data)
-        self._waiting.put_nowait((data, tuple(descriptors)))
+        self._waiting.put_nowait((data, tuple(descriptors), owned))
 
     def answer(self, request: wire.Frame, result: dict[str, object] | list[object]) -> None:
         """Answer a request."""
@@ -83,12 +93,14 @@ class Peer:
         loop = asyncio.get_running_loop()
         try:
             while (item := await self._waiting.get()) is not None:
-                data, descriptors = item
+                data, descriptors, owned = item
                 if descriptors:  # they travel with the first bytes
                     sent = socket.send_fds(self._sock, [data[: wire.HEADER]], list(descriptors))
                     data = data[sent:]
                 await loop.sock_sendall(self._sock, data)
                 self._waiting_bytes -= len(item[0])
+                if owned is not None:
+                    owned.close()
         except OSError:
             with contextlib.suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)  # the reader sees the end, and closes

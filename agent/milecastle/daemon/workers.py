@@ -17,6 +17,7 @@ from milecastle import wire
 from milecastle.daemon.attribution import Attributor
 from milecastle.daemon.checkpoint import Listener
 from milecastle.daemon.names import Names
+from milecastle.daemon.namespaces import Namespace, Namespaces
 from milecastle.daemon.peer import Peer
 from milecastle.daemon.recording import Recorder, attribution_record
 from milecastle.kernel import Kernel
@@ -45,6 +46,8 @@ class Shared:
     names: Names
     recorder: Recorder
     listeners: Sequence[Listener]
+    """Those of the host's own network namespace."""
+    namespaces: Namespaces
     standing: Callable[[str | None], Standing]
     configuration: Callable[[], Mapping[str, Any]]
     """The answer to ``hello``, without the listeners."""
@@ -71,6 +74,7 @@ class WorkerSession:
             "heartbeat": self._heartbeat,
             "attribute": self._attribute,
             "names": self._names,
+            "dial": self._dial,
             "record": self._record,
         }
 
@@ -128,6 +132,15 @@ class WorkerSession:
         self.heard = time.monotonic()
         log.info("worker %d serves after %.1f s", self.pid, self.heard - self.began)
 
+        for namespace in self._shared.namespaces.served:
+            self.listen(namespace)
+
+    def listen(self, namespace: Namespace) -> None:
+        """Hand over the listening sockets of another namespace."""
+        for one in namespace.listeners:
+            body = {"family": one.family, "port": one.port, "netns": one.netns}
+            self._peer.send(wire.Frame(0, "listen", body), [one.socket.fileno()])
+
     def _heartbeat(self, frame: wire.Frame) -> None:
         self.heard = time.monotonic()
         self.open = frame.body["open"]
@@ -147,6 +160,14 @@ class WorkerSession:
         connection = record["connection"]
         where = {"cookie": connection["cookie"], "destination": connection["destination"]}
         self._peer.answer(frame, {**where, **record})
+
+    def _dial(self, frame: wire.Frame) -> None:
+        try:
+            sock = self._shared.namespaces.dial(frame.body["netns"], frame.body["family"])
+        except (LookupError, OSError) as error:
+            self._peer.refuse(frame, "unknown", str(error))
+            return
+        self._peer.send(wire.Frame(frame.id, "ok", {"result": {}}), [sock.fileno()], owned=sock)
 
     def _names(self, frame: wire.Frame) -> None:
         for answer in frame.body["answers"][:ANSWERS]:
@@ -202,6 +223,12 @@ class Workers:
         """Send a notification to every serving worker."""
         for session in list(self.sessions):
             session.send(kind, body)
+
+    def listen(self, namespace: Namespace) -> None:
+        """Have every serving worker serve a new namespace."""
+        for session in list(self.sessions):
+            if session.serving:
+                session.listen(namespace)
 
     def tell_one(self, kind: str, body: wire.Body) -> None:
         """Send a notification to one serving worker, whichever."""

@@ -5,7 +5,7 @@ with replacement, and nothing that is read is ever executed, opened or trusted a
 for the executable behind ``/proc/PID/exe``, which is only hashed.
 """
 
-from milecastle.host.cgroups import cgroup2_root, cgroup_path, container_id
+from milecastle.host.cgroups import cgroup2_root, cgroup_path, container_id, unified_path
 from milecastle.host.hashes import ExecutableHashes
 from milecastle.host.processes import ProcessTable
 from milecastle.host.sockets import netns_cookie, peer_credentials
@@ -18,4 +18,5 @@ __all__ = [
     "container_id",
     "netns_cookie",
     "peer_credentials",
+    "unified_path",
 ]

@@ -29,15 +29,24 @@ def cgroup_path(pid: int, proc: Path = Path("/proc")) -> str:
     On a hybrid host (cgroup v1 beside v2) container runtimes may only use the v1 trees; then the
     longest v1 path is returned, because that is the one that names the container.
     """
-    try:
-        lines = (proc / str(pid) / "cgroup").read_text(errors="replace")[:65536].splitlines()
-    except OSError:
-        return ""
+    lines = _lines(pid, proc)
     unified = next((line[3:] for line in lines if line.startswith("0::")), "")
     if container_id(unified):
         return unified
     legacy = (line.split(":", 2)[2] for line in lines if line.count(":") >= 2)
     return next((path for path in legacy if container_id(path)), unified)
+
+
+def unified_path(pid: int, proc: Path = Path("/proc")) -> str:
+    """Return the path of a process inside the cgroup2 tree and no other, "" if unknown."""
+    return next((line[3:] for line in _lines(pid, proc) if line.startswith("0::")), "")
+
+
+def _lines(pid: int, proc: Path) -> list[str]:
+    try:
+        return (proc / str(pid) / "cgroup").read_text(errors="replace")[:65536].splitlines()
+    except OSError:
+        return []
 
 
 def container_id(path: str) -> str | None:

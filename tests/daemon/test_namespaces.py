@@ -1,0 +1,153 @@
+"""Checkpoints in real network namespaces; the kernel's side is the fake."""
+
+import os
+import socket
+import subprocess
+
+import pytest
+
+from milecastle.daemon.namespaces import Namespaces
+from milecastle.host import namespaces as host
+from milecastle.kernel.fake import FakeKernel
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(os.geteuid() != 0, reason="making a network namespace needs root"),
+]
+
+
+class Resident:
+    """A process alone in a network namespace of its own."""
+
+    def __init__(self, loopback=True):
+        up = "ip link set lo up; " if loopback else ""
+        self.process = subprocess.Popen(
+            ["unshare", "--net", "sh", "-c", f"{up}echo ready; exec sleep 60"],
+            stdout=subprocess.PIPE,
+        )
+        self.process.stdout.readline()
+        self.pid = self.process.pid
+        self.inode = host.of_process(self.pid)
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def resident():
+    made = []
+
+    def make(**options):
+        made.append(Resident(**options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.end()
+
+
+@pytest.fixture
+def followed():
+    """Return Namespaces over a fake kernel, with what it told of."""
+    kernel, told = FakeKernel(), []
+    with socket.socket() as probe:  # a port that is free here and therefore likely there
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    one = Namespaces(
+        kernel, "/", {4: port, 6: port},
+        added=lambda space: told.append(("added", space.inode)),
+        removed=lambda space: told.append(("removed", space.inode)),
+    )  # fmt: skip
+    one.told = told
+    yield one
+    one.close()
+    kernel.close()
+
+
+def present(*residents):
+    return {one.inode: [one.pid] for one in residents}
+
+
+def test_a_namespace_with_a_process_gets_a_checkpoint_inside_it(followed, resident):
+    one = resident()
+    followed.sweep(present(one))
+    (served,) = followed.served
+    assert followed.told == [("added", one.inode)]
+    port = served.listeners[0].port
+    connect = f"import socket; socket.create_connection(('127.0.0.1', {port}), 2); print('in')"
+    inside = subprocess.run(
+        ["nsenter", f"--net=/proc/{one.pid}/ns/net", "python3", "-c", connect],
+        capture_output=True, text=True, timeout=10,
+    )  # fmt: skip
+    assert inside.stdout == "in\n", inside.stderr
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), 2)  # not in ours
+
+
+def test_both_families_listen_and_know_their_namespace(followed, resident):
+    followed.sweep(present(resident()))
+    (served,) = followed.served
+    assert [one.family for one in served.listeners] == [4, 6]
+    with socket.socket() as ours:
+        from milecastle.host import netns_cookie
+
+        assert {one.netns for one in served.listeners} == {served.netns} != {netns_cookie(ours)}
+
+
+def test_a_namespace_whose_last_process_ended_is_given_up(followed, resident):
+    one = resident()
+    followed.sweep(present(one))
+    descriptors = len(os.listdir("/proc/self/fd"))
+    followed.sweep({})
+    assert followed.served == []
+    assert followed.told[-1] == ("removed", one.inode)
+    assert len(os.listdir("/proc/self/fd")) == descriptors - 3  # two listeners and the namespace
+
+
+def test_without_loopback_there_is_no_checkpoint_and_it_says_why(followed, resident):
+    one = resident(loopback=False)
+    followed.sweep(present(one))
+    assert followed.served == []
+    assert "loopback" in followed.unfit[one.inode]
+    subprocess.run(
+        ["nsenter", f"--net=/proc/{one.pid}/ns/net", "ip", "link", "set", "lo", "up"], check=True
+    )
+    followed.sweep(present(one))
+    assert len(followed.served) == 1
+    assert followed.unfit == {}
+
+
+def test_a_dialled_socket_is_in_the_namespace_it_was_asked_for(followed, resident):
+    followed.sweep(present(resident()))
+    (served,) = followed.served
+    with followed.dial(served.netns, 4) as sock:
+        from milecastle.host import netns_cookie
+
+        assert netns_cookie(sock) == served.netns
+    with pytest.raises(LookupError):
+        followed.dial(served.netns + 1, 4)
+
+
+def test_the_daemon_itself_never_leaves_its_namespace(followed, resident):
+    before = os.stat("/proc/self/ns/net").st_ino
+    followed.sweep(present(resident(), resident()))
+    tasks = {
+        os.stat(f"/proc/self/task/{task}/ns/net").st_ino for task in os.listdir("/proc/self/task")
+    }
+    assert tasks == {before}
+
+
+def test_processes_outside_the_watched_cgroup_are_left_alone(followed, resident):
+    followed._watched = "/somewhere/else/"
+    followed.sweep(present(resident()))
+    assert followed.served == []
+
+
+def test_many_namespaces_leave_no_thread_behind(followed, resident):
+    residents = [resident() for _ in range(20)]
+    followed.sweep(present(*residents))
+    assert len(followed.served) == 20
+    threads = len(os.listdir("/proc/self/task"))
+    assert threads < 10, "threads stay behind"
