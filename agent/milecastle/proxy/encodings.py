@@ -18,6 +18,8 @@ from milecastle.model import ParseError
 STEP = 1 << 16
 PIECE = 256
 CODINGS_AT_ONCE = 2
+OVERHEAD = 4096
+"""Bytes by which coding a short body may make it longer."""
 
 
 class Decoder(Protocol):
@@ -143,7 +145,7 @@ class Chain:
     def feed(self, data: bytes, room: int) -> bytes:
         """Return what can be decoded now, at most ``room`` bytes."""
         for decoder in self._decoders:
-            data = decoder.feed(data, room) if data else data
+            data = decoder.feed(data, room + OVERHEAD) if data else data
         if len(data) > room:
             raise ParseError("over the limit when decoded")
         return data
