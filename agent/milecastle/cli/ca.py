@@ -17,6 +17,8 @@ from milecastle.cli.terminal import Terminal
 
 STATE_DIR = Path("/var/lib/milecastle")
 """Where a daemon with default settings keeps its certificates; ``milecastle.settings`` says so."""
+OWNER = "milecastle-signer"
+"""The user who alone may read the intermediate's key."""
 CERTIFICATE = Path("ca", "root.pem")
 BUNDLE = Path("ca", "bundle.pem")
 
@@ -74,7 +76,7 @@ def rotate(options: argparse.Namespace, terminal: Terminal) -> int:
         raise InputError("nothing was changed")
     # the ceremony holds the keys in a process of its own, as it does when the daemon starts
     command = [sys.executable, "-I", "-m", "milecastle.signer.ceremony", "--rotate"]
-    command += ["--state-dir", str(state)]
+    command += ["--state-dir", str(state), "--owner", OWNER]
     for file in options.catalogue:
         command += ["--catalogue", str(file)]
     held = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)

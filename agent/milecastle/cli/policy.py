@@ -157,7 +157,7 @@ VERBS = {
     "policy explain": Verb(
         explain_arguments,
         explain,
-        "  milecastle policy explain --service openai --finding secret/aws-access-key/critical\n"
+        "  milecastle policy explain --service openai --finding secret/aws/critical\n"
         "  milecastle policy explain policy.yaml --service deepseek --user ada",
     ),
 }

@@ -62,8 +62,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy", type=Path, metavar="FILE", help="judge by this policy")
     rules_option(parser)
     parser.description = (
-        'Inspect texts from standard input: lines of {"id", "text", "role"}, where role is '
-        f"{', '.join(ROLES)} (user if it is left out)."
+        'Inspect texts from standard input: lines of {"id", "text", "role"}. The role is\n'
+        f"{', '.join(ROLES)}; user if it is left out."
     )
 
 
@@ -205,7 +205,7 @@ VERBS = {
     "scan": Verb(
         arguments,
         scan,
-        """  echo '{"id": 1, "text": "my key is ...", "role": "user"}' | milecastle scan --json\n"""
+        """  echo '{"id": 1, "text": "my key is ..."}' | milecastle scan --json\n"""
         "  milecastle scan < texts.jsonl",
     )
 }
