@@ -57,9 +57,9 @@ def main() -> int:
     try:
         with only_one():
             short = [*host(purpose), *kernel(purpose)]
-            environment("dev" if purpose in WITH_LAB else "")
-            if purpose in WITH_LAB:
-                short += node()
+            if not (short and purpose in STRICT):
+                environment("dev" if purpose in WITH_LAB else "")
+                short += node() if purpose in WITH_LAB else []
     except Stop as stop:
         say(str(stop))
         return 1
@@ -285,7 +285,9 @@ def from_uv(uv: str = "uv") -> interpreters.Interpreter | None:
             if before:
                 command(before, "uv python install")
             found = interpreters.ask(Path(command(find, "uv python find").strip()))
-        except Stop:
+        except Stop as stop:
+            if before:
+                say(str(stop))
             continue
         if found and found.version >= interpreters.OLDEST:
             return found
