@@ -1,0 +1,129 @@
+"""What can be set, said or found is named in the documentation, or it does not exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from milecastle import settings, wire
+from milecastle.catalogue import reading
+from milecastle.cli.main import COMMANDS
+from milecastle.policy import ACTIONS, cases, conditions, document
+from milecastle.yamldoc import Mapping, Scalar, Sequence, compose
+
+ROOT = Path(__file__).parents[1]
+PRESETS = ROOT / "config" / "presets"
+
+
+def detector_rules() -> set[str]:
+    """Return the ids of all shipped detection rules."""
+    found = set()
+    for file in (ROOT / "config" / "rules").rglob("*.yaml"):
+        tree, _ = compose(file.read_text(), file.name)
+        rules = tree.entries.get("rules") if isinstance(tree, Mapping) else None
+        for rule in rules.items if isinstance(rules, Sequence) else ():
+            if isinstance(rule, Mapping) and isinstance(rule.entries.get("id"), Scalar):
+                found.add(rule.entries["id"].text)
+    return found
+
+
+NAMED = {
+    "a setting": ("docs/CONFIGURATION.md", settings.KEYS),
+    "a key of a catalogue file": (
+        "docs/CONFIGURATION.md",
+        {**reading.KEYS, **reading.SERVICE, **reading.CALL},
+    ),
+    "a key of a policy": (
+        "docs/POLICY.md",
+        {
+            **document.KEYS,
+            **document.SERVICES,
+            **document.FAILURE,
+            **document.INTERCEPT,
+            **document.RULE,
+            **document.WHEN,
+            **document.EXCEPTION,
+        },
+    ),
+    "a condition": (
+        "docs/POLICY.md",
+        {**conditions.SUBJECT, **conditions.PROCESS, **conditions.FINDING, "count": None},
+    ),
+    "a category of findings": ("docs/POLICY.md", conditions.FINDING_CATEGORIES),
+    "a provenance": ("docs/POLICY.md", conditions.PROVENANCES),
+    "an action": ("docs/POLICY.md", ACTIONS),
+    "a key of a case": (
+        "docs/POLICY.md",
+        {**cases.GIVEN, **cases.EXPECT, **cases.PROCESS, **cases.FINDING},
+    ),
+    "a preset": (
+        "docs/POLICY.md",
+        [file.name for file in PRESETS.glob("*.yaml") if ".cases." not in file.name],
+    ),
+    "a command": ("docs/CLI.md", COMMANDS),
+    "a detection rule": ("docs/RULES.md", detector_rules()),
+    "a request of a socket": (
+        "docs/PRIVSEP.md",
+        {**wire.WORKER, **wire.CONTROL, **wire.SIGNER, **wire.ANSWERS},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NAMED)
+def test_it_is_named_in_the_documentation(what):
+    file, names = NAMED[what]
+    page = (ROOT / file).read_text()
+    marked = set(re.findall(r"`([^`\n]+)`", page))
+    words = {word for each in marked for word in (each, each.removeprefix("milecastle "))}
+    fences = "\n".join(re.findall(r"```.*?\n(.*?)```", page, re.DOTALL))
+    assert names
+    missing = [
+        str(name)
+        for name in names
+        if str(name) not in words
+        and not re.search(rf"(?<![\w-]){re.escape(str(name))}(?![\w-])", fences)
+    ]
+    assert missing == [], f"{file} does not name {what}: {', '.join(sorted(missing))}"
+
+
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        file, _, part = target.partition("#")
+        there = (page.parent / file) if file else page
+        assert there.exists(), f"{page.name} links to {target}"
+        if part and there.suffix == ".md":
+            headings = re.findall(r"^#+ (.+)$", there.read_text(), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings}
+            assert part in anchors, f"{page.name} links to {target}"
+
+
+def examples(page):
+    return re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
+
+
+def test_the_examples_of_the_policy_page_are_policies():
+    from milecastle.policy import check, run_cases
+
+    first, exception, failure, given = examples("POLICY.md")
+    made, problems = check(first, "POLICY.md")
+    assert problems == []
+    _, problems = check("version: 1\nrules:\n" + exception, "POLICY.md")
+    assert problems == []
+    _, problems = check("version: 1\n" + failure, "POLICY.md")
+    assert problems == []
+    outcomes, problems = run_cases(made, given, "POLICY.md")
+    assert problems == []
+    assert all(outcome.holds for outcome in outcomes)
+
+
+def test_the_example_of_a_catalogue_is_one():
+    (text,) = examples("CONFIGURATION.md")
+    catalogue, problems = reading.load([("CONFIGURATION.md", text)])
+    assert problems == []
+    assert catalogue.match("llm.turin.example.com").id == "house-llm"
