@@ -117,15 +117,16 @@ static __always_inline u8 obstacle(void *ctx, u32 device, bool v4)
 	return 0;
 }
 
-static __always_inline struct decision decide(void *ctx, u32 device, u32 service, bool v4)
+static __always_inline struct decision decide(void *ctx, u32 device, struct place *place, bool v4)
 {
 	struct decision decision = {.outcome = OUTCOME_DIRECT, .reason = REASON_POLICY};
-	u32 *flags = services.lookup(&service);
+	u32 service = place->service, *flags = services.lookup(&service);
+	bool sure = place->evidence == EVIDENCE_DNS;
 	u8 reason;
 
 	if (!flags)
 		return decision;
-	if (*flags & FLAG_REFUSE) {
+	if (*flags & FLAG_REFUSE && sure) {
 		decision.outcome = OUTCOME_REFUSED;
 	} else if (*flags & FLAG_REDIRECT) {
 		reason = obstacle(ctx, device, v4);
@@ -133,7 +134,7 @@ static __always_inline struct decision decide(void *ctx, u32 device, u32 service
 			decision.outcome = OUTCOME_REDIRECTED;
 		} else {
 			decision.reason = reason;
-			if (*flags & FLAG_CLOSED)
+			if (*flags & FLAG_CLOSED && sure)
 				decision.outcome = OUTCOME_REFUSED;
 		}
 	}
@@ -141,9 +142,10 @@ static __always_inline struct decision decide(void *ctx, u32 device, u32 service
 }
 
 /* For datagrams: what would be redirected as TCP is refused, so that the client falls back. */
-static __always_inline struct decision decide_quic(void *ctx, u32 device, u32 service, bool v4)
+static __always_inline struct decision decide_quic(void *ctx, u32 device,
+						     struct place *place, bool v4)
 {
-	struct decision decision = decide(ctx, device, service, v4);
+	struct decision decision = decide(ctx, device, place, v4);
 	if (decision.outcome == OUTCOME_REDIRECTED) {
 		decision.outcome = OUTCOME_REFUSED;
 		decision.reason = REASON_QUIC;
@@ -177,6 +179,43 @@ static __always_inline void describe(struct bpf_sock_addr *ctx, struct flow *flo
 	bpf_get_current_comm(&flow->comm, sizeof(flow->comm));
 }
 
+static __always_inline u64 checksum(const struct caller *c)
+{
+	const u64 *comm = (const u64 *)c->comm;
+	return c->cookie ^ c->netns ^ c->cgroup ^ c->opened_ns ^ c->ids ^ c->owner ^ comm[0] ^ comm[1];
+}
+
+/*
+ * Note who connects to port 443 of an address that means nothing yet: hello.c may find out that it
+ * is a service. Slots are taken by the cookie's last bits: no allocation, no eviction to manage,
+ * and whoever reads can tell whether the slot is still this connection's.
+ */
+static __always_inline void note_caller(struct bpf_sock_addr *ctx)
+{
+	u64 cookie = socket_cookie(ctx);
+	u32 slot = cookie & (CALLERS - 1);
+	struct caller *c = callers.lookup(&slot);
+
+	if (!c || ctx->type != SOCK_STREAM)
+		return;
+	c->cookie = cookie;
+	c->netns = bpf_get_netns_cookie(ctx);
+	c->cgroup = bpf_get_current_cgroup_id();
+	c->opened_ns = bpf_ktime_get_ns();
+	c->ids = bpf_get_current_pid_tgid();
+	c->owner = bpf_get_current_uid_gid();
+	bpf_get_current_comm(&c->comm, sizeof(c->comm));
+	c->check = checksum(c);
+}
+
+static __always_inline struct caller *caller_of(u64 cookie)
+{
+	u32 slot = cookie & (CALLERS - 1);
+	struct caller *c = callers.lookup(&slot);
+
+	return c && c->cookie == cookie && c->check == checksum(c) ? c : NULL;
+}
+
 static __always_inline bool is_exempt(void)
 {
 	u64 cgroup = bpf_get_current_cgroup_id();
@@ -194,7 +233,7 @@ static __always_inline u32 device_of(struct bpf_sock_addr *ctx)
 
 /* connect() to a watched address: decide, record, and return the outcome. */
 static __always_inline u8 connects(struct bpf_sock_addr *ctx, struct address *to, u16 port,
-				   u32 service)
+				   struct place *place)
 {
 	struct flow flow = {};
 	struct decision decision = {};
@@ -204,9 +243,9 @@ static __always_inline u8 connects(struct bpf_sock_addr *ctx, struct address *to
 		return OUTCOME_DIRECT;
 	if (is_exempt())
 		return OUTCOME_DIRECT;
-	describe(ctx, &flow, to, port, service);
+	describe(ctx, &flow, to, port, place->service);
 	if (type == SOCK_STREAM) {
-		decision = decide(ctx, device_of(ctx), service, is_v4(to));
+		decision = decide(ctx, device_of(ctx), place, is_v4(to));
 		flow.protocol = IPPROTO_TCP;
 		flow.outcome = decision.outcome;
 		flow.reason = decision.reason;
@@ -234,10 +273,12 @@ int connect4(struct bpf_sock_addr *ctx)
 	if (is_loopback(&to))
 		return ALLOW;
 	struct place *place = watched(&to);
+	if (port == HTTPS && (!place || place->evidence != EVIDENCE_DNS))
+		note_caller(ctx);
 	if (!place)
 		return ALLOW;
 
-	u8 outcome = connects(ctx, &to, port, place->service);
+	u8 outcome = connects(ctx, &to, port, place);
 	if (outcome == OUTCOME_REDIRECTED) {
 		struct checkpoint *at = checkpoints.lookup(&zero);
 		if (!at)
@@ -260,10 +301,12 @@ int connect6(struct bpf_sock_addr *ctx)
 	if (is_loopback(&to))
 		return ALLOW;
 	struct place *place = watched(&to);
+	if (port == HTTPS && (!place || place->evidence != EVIDENCE_DNS))
+		note_caller(ctx);
 	if (!place)
 		return ALLOW;
 
-	u8 outcome = connects(ctx, &to, port, place->service);
+	u8 outcome = connects(ctx, &to, port, place);
 	if (outcome == OUTCOME_REDIRECTED) {
 		struct checkpoint *at = checkpoints.lookup(&zero);
 		if (!at)
@@ -292,7 +335,7 @@ static __always_inline int sends(struct bpf_sock_addr *ctx, struct address *to)
 
 	if (!place || is_exempt())
 		return ALLOW;
-	decision = decide_quic(ctx, device_of(ctx), place->service, is_v4(to));
+	decision = decide_quic(ctx, device_of(ctx), place, is_v4(to));
 	if (decision.outcome == OUTCOME_REFUSED)
 		count(COUNT_QUIC_REFUSED);
 	cookie = socket_cookie(ctx);

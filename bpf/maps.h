@@ -20,6 +20,7 @@ BPF_TABLE("lru_hash", struct address, struct place, addresses, ADDRESSES);
 /* Written here. */
 BPF_TABLE("lru_hash", u64, struct flow, flows, FLOWS);
 BPF_TABLE("lru_hash", struct source, u64, ports, FLOWS);
+BPF_TABLE("array", u32, struct caller, callers, CALLERS);
 BPF_TABLE("percpu_array", u32, u64, counters, COUNTERS);
 
 /* Apart, so that no flood of packets can push out the record of a connection. */

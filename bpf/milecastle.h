@@ -18,6 +18,7 @@
 #define ADDRESSES 65536	 /* addresses that are known to belong to a service */
 #define FLOWS 65536	 /* connections to them that are remembered */
 #define NAMES 131072	 /* exact names and suffixes of the catalogue */
+#define CALLERS 65536	 /* a power of two */
 #define EXEMPTIONS 64	 /* cgroups whose connections are never touched */
 #define PACKET_BYTES 4096 /* of a packet that goes to user space; the rest is cut off */
 
@@ -41,6 +42,7 @@ enum reason {
 	REASON_HEARTBEAT = 3,	  /* no worker has given a sign of life lately */
 	REASON_NO_LISTENER = 4,	  /* no checkpoint listens in this network namespace */
 	REASON_QUIC = 5,	  /* refused so that the client falls back to TCP */
+	REASON_LATE_NAME = 6,	  /* the name was only seen in the ClientHello */
 };
 
 /* Index of the per-CPU array `counters`. Nothing is skipped or lost without one of them. */
@@ -63,9 +65,13 @@ enum counter {
 	COUNT_DNS_EMPTY,	/* of them: errors, and answers without a record */
 	COUNT_DNS_OTHER,	/* of them: about names that are not the catalogue's */
 	COUNT_DNS_MATCHED,	/* of them: about names that are */
-	COUNT_DNS_ADDRESSES,	/* addresses that were learnt from them */
-	COUNT_DNS_NOWHERE,	/* addresses that can be no service: loopback, multicast */
+	COUNT_LEARNT,		/* addresses that were learnt here */
+	COUNT_NOWHERE,		/* addresses that can be no service: loopback, multicast */
 	COUNT_ADDRESS_LOST,	/* an address that the map did not take */
+	COUNT_HELLO_SEEN,	/* ClientHellos that were read */
+	COUNT_HELLO_MATCHED,	/* of them: a service whose address was not known */
+	COUNT_HELLO_UNREADABLE, /* too large, or out of order */
+	COUNT_CALLER_UNKNOWN,	/* of the matched: who connected was not kept */
 	COUNT_DNS_REPORTED,	/* of them: handed to user space */
 	COUNT_DNS_UNREPORTED,	/* of them: the ring buffer had no room */
 	COUNT_DNS_UNREADABLE,	/* of them: too short, or bytes that could not be loaded */
@@ -76,11 +82,21 @@ struct address {
 	__u32 word[4];
 };
 
+/*
+ * How it is known whose an address is. A ClientHello is written by whoever connects, to any
+ * address: it is good enough to redirect later connections (the worker reads their name again),
+ * but not to refuse them; that is left to each one's own hello.
+ */
+enum evidence {
+	EVIDENCE_DNS = 0, /* an answer, or what the daemon knows */
+	EVIDENCE_HELLO = 1,
+};
+
 /* `addresses`: what is known of an address. */
 struct place {
 	__u64 expires_ns;
 	__u32 service;
-	__u32 unused;
+	__u32 evidence; /* enum evidence */
 };
 
 /* `checkpoint`[0]: where the worker listens, the same ports in every namespace; 0 is nowhere. */
@@ -104,6 +120,7 @@ struct flow {
 	__u64 cgroup;	/* id of the calling thread's cgroup */
 	__u64 opened_ns;
 	struct address destination; /* where the application wanted to go */
+	struct address source;	    /* REASON_LATE_NAME only; else zero, as is its port */
 	__u32 pid;		    /* the thread group's id, in the first pid namespace */
 	__u32 tid;
 	__u32 uid;
@@ -115,6 +132,21 @@ struct flow {
 	__u8 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
 	__u8 unused;
 	char comm[16];
+	__u16 source_port;
+	__u16 unused16;
+	__u32 unused32;
+};
+
+/* `callers`: who connected to port 443 of an address that is not known, by socket cookie. */
+struct caller {
+	__u64 cookie;
+	__u64 netns;
+	__u64 cgroup;
+	__u64 opened_ns;
+	__u64 ids;   /* tgid << 32 | tid */
+	__u64 owner; /* gid << 32 | uid */
+	char comm[16];
+	__u64 check; /* all of the above, XORed: two CPUs may write one slot */
 };
 
 /* `names`: a reversed name, see names.c; `bits` of `bytes` count. The value is the service. */

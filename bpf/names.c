@@ -131,26 +131,32 @@ static __always_inline bool is_nowhere(const struct address *a)
 	       (a->word[0] & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000);
 }
 
-static __always_inline void learn(struct address *address, u32 service, u32 ttl)
+static __always_inline void learn(struct address *address, u32 service, u32 ttl, u32 evidence)
 {
-	struct place place = {.service = service}, *known;
+	struct place place = {.service = service, .evidence = evidence}, *known;
+	u64 now = bpf_ktime_get_ns();
 
 	if (is_nowhere(address)) {
-		count(COUNT_DNS_NOWHERE);
+		count(COUNT_NOWHERE);
 		return;
 	}
 	if (ttl < MINIMUM_TTL)
 		ttl = MINIMUM_TTL;
 	if (ttl > MAXIMUM_TTL)
 		ttl = MAXIMUM_TTL;
-	place.expires_ns = bpf_ktime_get_ns() + ttl * SECOND;
+	place.expires_ns = now + ttl * SECOND;
 	known = addresses.lookup(address);
-	if (known && known->service == service && known->expires_ns > place.expires_ns)
-		return;
+	if (known && known->expires_ns >= now) {
+		if (known->evidence < evidence)
+			return; /* better known already */
+		if (known->evidence == evidence && known->service == service &&
+		    known->expires_ns > place.expires_ns)
+			return;
+	}
 	if (addresses.update(address, &place))
 		count(COUNT_ADDRESS_LOST);
 	else
-		count(COUNT_DNS_ADDRESSES);
+		count(COUNT_LEARNT);
 }
 
 /* The position behind a record's owner name, or 0. */
@@ -194,10 +200,10 @@ static __always_inline bool learn_answers(struct scratch *s, u32 at, u32 size, u
 		if (class == CLASS_IN && type == TYPE_A && length == 4) {
 			address.word[2] = MAPPED;
 			__builtin_memcpy(&address.word[3], value, 4);
-			learn(&address, service, ttl);
+			learn(&address, service, ttl, EVIDENCE_DNS);
 		} else if (class == CLASS_IN && type == TYPE_AAAA && length == 16) {
 			__builtin_memcpy(&address, value, 16);
-			learn(&address, service, ttl);
+			learn(&address, service, ttl, EVIDENCE_DNS);
 		}
 		at += length;
 	}

@@ -27,6 +27,7 @@ ENUMS = {
     "FLAG": layout.Flag,
     "OUTCOME": layout.Outcome,
     "REASON": layout.Reason,
+    "EVIDENCE": layout.Evidence,
     "COUNT": layout.Counter,
     "PACKET": layout.PacketKind,
 }
@@ -40,7 +41,7 @@ CONSTANTS = (
     "PACKET_BYTES",
 )
 RENAMED = {("address", "bytes"): "word"}
-KERNEL_ONLY = {"question"}
+KERNEL_ONLY = {"question", "caller"}
 
 
 def said_by_c(expressions: list[str], tmp_path) -> list[int]:

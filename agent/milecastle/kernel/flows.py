@@ -36,6 +36,9 @@ class Flow:
     outcome: Outcome
     reason: Reason
     protocol: int = TCP
+    source: str = ""
+    """With ``source_port``, where it comes from; known where the reason is LATE_NAME."""
+    source_port: int = 0
 
     @classmethod
     def from_record(cls, record: FlowRecord) -> Flow:
@@ -56,6 +59,8 @@ class Flow:
             outcome=Outcome(record.outcome),
             reason=Reason(record.reason),
             protocol=record.protocol,
+            source=unpacked(bytes(record.source)) if record.source_port else "",
+            source_port=record.source_port,
         )
 
 

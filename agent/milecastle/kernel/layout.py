@@ -20,6 +20,7 @@ SERVICES = 4096
 ADDRESSES = 65536
 FLOWS = 65536
 NAMES = 131072
+CALLERS = 65536
 EXEMPTIONS = 64
 PACKET_BYTES = 4096
 
@@ -49,6 +50,14 @@ class Reason(IntEnum):
     HEARTBEAT = 3
     NO_LISTENER = 4
     QUIC = 5
+    LATE_NAME = 6
+
+
+class Evidence(IntEnum):
+    """enum evidence: how it is known whose an address is, best first."""
+
+    DNS = 0
+    HELLO = 1
 
 
 class Counter(IntEnum):
@@ -72,12 +81,16 @@ class Counter(IntEnum):
     DNS_EMPTY = 15
     DNS_OTHER = 16
     DNS_MATCHED = 17
-    DNS_ADDRESSES = 18
-    DNS_NOWHERE = 19
+    LEARNT = 18
+    NOWHERE = 19
     ADDRESS_LOST = 20
-    DNS_REPORTED = 21
-    DNS_UNREPORTED = 22
-    DNS_UNREADABLE = 23
+    HELLO_SEEN = 21
+    HELLO_MATCHED = 22
+    HELLO_UNREADABLE = 23
+    CALLER_UNKNOWN = 24
+    DNS_REPORTED = 25
+    DNS_UNREPORTED = 26
+    DNS_UNREADABLE = 27
 
 
 class PacketKind(IntEnum):
@@ -93,7 +106,7 @@ class Address(ctypes.Structure):
 
 
 class Place(ctypes.Structure):
-    _fields_ = (("expires_ns", U64), ("service", U32), ("unused", U32))
+    _fields_ = (("expires_ns", U64), ("service", U32), ("evidence", U32))
 
 
 class Checkpoint(ctypes.Structure):
@@ -119,6 +132,7 @@ class FlowRecord(ctypes.Structure):
         ("cgroup", U64),
         ("opened_ns", U64),
         ("destination", Address),
+        ("source", Address),
         ("pid", U32),
         ("tid", U32),
         ("uid", U32),
@@ -130,6 +144,9 @@ class FlowRecord(ctypes.Structure):
         ("protocol", U8),
         ("unused", U8),
         ("comm", ctypes.c_char * 16),
+        ("source_port", U16),
+        ("unused16", U16),
+        ("unused32", U32),
     )
 
 

@@ -19,7 +19,7 @@ import os
 import socket
 import sys
 
-SOURCES = ("maps.h", "connect.c", "names.c", "packets.c")
+SOURCES = ("maps.h", "connect.c", "headers.c", "names.c", "hello.c", "packets.c")
 """One translation unit, in this order: all programs share the maps."""
 
 # program: (type in BCC's names, bpf_attach_type of include/uapi/linux/bpf.h)
