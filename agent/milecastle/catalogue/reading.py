@@ -145,11 +145,11 @@ def entries_of(file: File, lists: dict[str, list[str]], report: Report) -> list[
             break
         for template, place in listed.domains:
             for pattern in filled(template, place, lists, regions, report):
-                owner = claimed.setdefault(pattern, listed.id)
-                if owner != listed.id:
-                    report.at(place, f"{pattern} belongs to {owner!r} already")
-                elif pattern not in patterns:
+                if pattern not in claimed:
+                    claimed[pattern] = listed.id
                     patterns.append(pattern)
+                elif claimed[pattern] != listed.id:
+                    report.at(place, f"{pattern} belongs to {claimed[pattern]!r} already")
         service = Service(listed.id, listed.name, listed.vendor, listed.category, listed.decrypt)
         entries.append(
             Entry(
