@@ -16,7 +16,26 @@ CONTRACT = {
     "gen_ai.output.messages", "gen_ai.tool.definitions", "gen_ai.usage.input_tokens",
     "gen_ai.usage.output_tokens", "findings", "verdict",
 }  # fmt: skip
-KEY = "ghp_" + "Vx3b52ijxxunhUcT8hz7kCDJ2xjwUN13kEmD"
+KEY = "wall_8391740265"
+RULES = """\
+category: secret
+severity: critical
+rules:
+  - id: wall-key
+    title: Key of the wall
+    source: a test
+    token: 'wall_[0-9]{10}'
+    matches: ['a wall_8391740265 here']
+    ignores: ['wall_12']
+"""
+
+
+@pytest.fixture(autouse=True)
+def few_rules(tmp_path_factory, monkeypatch):
+    """One rule instead of hundreds: these tests are about the commands."""
+    folder = tmp_path_factory.mktemp("shipped")
+    (folder / "wall.yaml").write_text(RULES)
+    monkeypatch.setattr(offline, "shipped_rules", lambda: folder)
 
 
 def a_call(text="Where is the wall?", url="https://api.openai.com/v1/chat/completions"):
@@ -83,7 +102,7 @@ def test_replay_finds_a_key_and_says_so_with_its_exit_code(recording, capsys):
     assert run("replay", recording(a_call(f"use {KEY} here")), "--json") == 1
     (call,) = objects(capsys)
     (finding,) = call["findings"]
-    assert (finding["category"], finding["rule"]) == ("secret", "github-pat")
+    assert (finding["category"], finding["rule"]) == ("secret", "wall-key")
     assert KEY not in finding["excerpt"]
     assert call["verdict"]["rule"] == "secrets"
 
@@ -208,7 +227,7 @@ def test_scan_for_people(scanned):
         {"id": "a", "text": f"use {KEY}"}, {"id": "b", "text": "hello"}, b"?", arguments=()
     )
     assert code == 2
-    assert "secret github-pat" in out
+    assert "secret wall-key" in out
     assert "3 texts, 1 with findings, 1 unreadable" in out
 
 
@@ -301,7 +320,7 @@ def own_rules(tmp_path):
         (folder / "own.yaml").write_text(
             "category: secret\nseverity: high\nrules:\n"
             "  - id: own-token\n    title: Our own token\n    source: us\n"
-            "    token: 'own_[0-9]{8}'\n    matches: ['an own_12345678 here']\n"
+            "    token: 'own_[0-9]{8}'\n    matches: ['an own_83917402 here']\n"
             f"    ignores: ['{ignored}']\n"
         )
         return folder
@@ -319,13 +338,10 @@ def test_rules_are_listed_with_those_of_further_folders(own_rules, capsys):
 def test_rules_that_do_not_keep_their_promise_are_told_and_exit_code_1(
     own_rules, capsys, monkeypatch
 ):
-    folder = own_rules("own_87654321 too")
-    monkeypatch.setattr(offline, "rule_files", lambda _more=(): [
-        (str(file), file.read_text()) for file in folder.glob("*.yaml")
-    ])  # fmt: skip
+    monkeypatch.setattr(offline, "shipped_rules", lambda: own_rules("own_52938174 too"))
     assert run("rules", "test") == 1
     assert "'own-token' finds" in capsys.readouterr().out.replace("\n", " ")
-    own_rules("own_1")
+    monkeypatch.setattr(offline, "shipped_rules", lambda: own_rules("own_1"))
     assert run("rules", "test") == 0
     assert "1 rule, 2 examples: all as said" in capsys.readouterr().out
 

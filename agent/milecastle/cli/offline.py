@@ -37,10 +37,15 @@ def text(file: Path) -> str:
         raise InputError(f"{file} is not UTF-8: {error.reason} at byte {error.start}") from None
 
 
+def shipped_rules() -> Path:
+    """Return the folder of the rules that milecastle brings along."""
+    return shipped.path("config", "rules")
+
+
 def rule_files(folders: Sequence[Path] = ()) -> list[tuple[str, str]]:
     """Return name and text of the shipped rule files and of those in further folders."""
     files: list[Path] = []
-    for folder in (shipped.path("config", "rules"), *folders):
+    for folder in (shipped_rules(), *folders):
         if not folder.exists():
             raise InputError(f"{folder} is not there")
         found = [folder] if folder.is_file() else sorted(folder.rglob("*.yaml"))

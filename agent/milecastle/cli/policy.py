@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-from milecastle.cli import faults, offline
+from milecastle.cli import escaping, faults, offline
 from milecastle.cli.command import Verb, json_option
 from milecastle.cli.faults import InputError
 from milecastle.cli.terminal import BY_ACTION, Terminal, plural
@@ -69,9 +69,9 @@ def check(options: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def report(problems: Sequence[Problem], terminal: Terminal) -> None:
-    """Print problems, one a line, and how many there are."""
+    """Print problems, and how many there are. A line each, unbroken: editors jump to them."""
     for problem in problems:
-        terminal.block("", 0, str(problem))
+        terminal.line(escaping.line(str(problem)))
     terminal.line(terminal.paint(plural(len(problems), "problem"), "red"))
 
 
