@@ -73,15 +73,13 @@ NAMED = {
 def test_it_is_named_in_the_documentation(what):
     file, names = NAMED[what]
     page = (ROOT / file).read_text()
-    marked = set(re.findall(r"`([^`\n]+)`", page))
-    words = {word for each in marked for word in (each, each.removeprefix("milecastle "))}
     fences = "\n".join(re.findall(r"```.*?\n(.*?)```", page, re.DOTALL))
+    code = "\n".join(re.findall(r"`([^`\n]+)`", page)) + "\n" + fences
     assert names
     missing = [
         str(name)
         for name in names
-        if str(name) not in words
-        and not re.search(rf"(?<![\w-]){re.escape(str(name))}(?![\w-])", fences)
+        if not re.search(rf"(?<![\w.-]){re.escape(str(name))}(?![\w.-])", code)
     ]
     assert missing == [], f"{file} does not name {what}: {', '.join(sorted(missing))}"
 
