@@ -4,13 +4,13 @@ CONFIG ?= config/milecastled.yaml
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/sbin:/sbin
 
-.PHONY: help setup run test demo bench bench-parse bench-detect clean
+.PHONY: help setup run test demo bench clean
 
 help:
 	@echo "make run          inspect this host's AI traffic, in monitor mode, until Ctrl-C (root)"
 	@echo "make test         ruff, mypy and every test; root for those that need the kernel"
 	@echo "make demo         real clients through the agent in a lab of namespaces (root)"
-	@echo "make bench        the table of speed and memory; bench-parse, bench-detect: parts of it"
+	@echo "make bench        the table of speed and memory; bench-NAME: one of benchmarks/"
 	@echo "make setup        .venv, packages and users only"
 	@echo "make clean        remove what these targets made in the checkout"
 
@@ -34,15 +34,12 @@ demo:
 
 bench:
 	@scripts/setup bench
-	@exec $(BIN)/python -m benchmarks
+	@set -e; for each in $(sort $(wildcard benchmarks/bench_*.py)); do \
+		echo "== $$each"; $(BIN)/python $$each; done
 
-bench-parse:
+bench-%: benchmarks/bench_%.py
 	@scripts/setup bench
-	@exec $(BIN)/python -m benchmarks.parse
-
-bench-detect:
-	@scripts/setup bench
-	@exec $(BIN)/python -m benchmarks.detect
+	@exec $(BIN)/python $<
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache tests/lab/node_modules
