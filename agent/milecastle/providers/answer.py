@@ -7,7 +7,18 @@ from dataclasses import dataclass, field, replace
 
 import orjson
 
-from milecastle.model import Exchange, Json, Leaf, Message, ParseError, Part, PartKind, Role, Usage
+from milecastle.model import (
+    Exchange,
+    Json,
+    Leaf,
+    Message,
+    ParseError,
+    Part,
+    PartKind,
+    Role,
+    ToolDefinition,
+    Usage,
+)
 from milecastle.providers import usage
 from milecastle.providers.delta import Delta
 from milecastle.providers.leaves import leaves, text_leaves, unclaimed
@@ -69,6 +80,8 @@ class Answer:
     error: str | None = None
     error_message: str | None = None
     finish_reasons: list[str] = field(default_factory=list)
+    tools: list[ToolDefinition] = field(default_factory=list)
+    """Tools that a server offers (MCP ``tools/list``)."""
     found: list[Leaf] = field(default_factory=list)
     """Strings of the answer that no message holds."""
     claimed: set[str] = field(default_factory=set)
@@ -79,12 +92,22 @@ class Answer:
     """The current wire event's bytes."""
     ended: bool = False
     """The provider said that the answer is complete."""
+    turn: int = 0
+    """The message that grows where an event names no choice: turns of a WebSocket session."""
+    heard: list[Message] = field(default_factory=list)
+    """What the service heard the person say."""
     notes: dict[str, Json] = field(default_factory=dict)
     """What a dialect must remember between events."""
     size: int = 0
 
-    def message(self, index: int = 0, role: Role = "assistant") -> OpenMessage:
+    def begin_turn(self) -> None:
+        """Let what comes now be a message of its own, if anything was said before."""
+        if self.turn in self.messages:
+            self.turn += 1
+
+    def message(self, index: int | None = None, role: Role = "assistant") -> OpenMessage:
         """Return the message of a choice, opened where it is new."""
+        index = self.turn if index is None else index
         found = self.messages.get(index)
         if found is None:
             if len(self.messages) >= MOST_PARTS:
@@ -98,12 +121,13 @@ class Answer:
         kind: PartKind,
         place: str,
         *,
-        choice: int = 0,
+        choice: int | None = None,
         name: str | None = None,
         call_id: str | None = None,
         structured: bool = False,
     ) -> OpenPart:
         """Return the part under ``key``, opened where it is new."""
+        choice = self.turn if choice is None else choice
         told = self.message(choice)
         part = told.parts.get(key)
         if part is None:
@@ -137,7 +161,9 @@ class Answer:
             )
         )
 
-    def put(self, key: Hashable, part: Part, *, choice: int = 0, place: str | None = None) -> None:
+    def put(
+        self, key: Hashable, part: Part, *, choice: int | None = None, place: str | None = None
+    ) -> None:
         """Add a part that is complete; ``place`` is where it stands in the event."""
         opened = self.open(key, part.kind, part.place, choice=choice)
         self._count(part.text)
@@ -147,7 +173,7 @@ class Answer:
             self.deltas.append(
                 Delta(
                     part.kind,
-                    choice,
+                    opened.message,
                     opened.index,
                     part.text or part.uri or "",
                     self.start,
@@ -176,6 +202,7 @@ class Answer:
                 claimed.add(frozen.place.removesuffix("^"))
                 if part.finished:
                     claimed.update(leaf.place for leaf in part.finished.leaves)
+        claimed.update(tool.place for tool in self.tools)
         claimed.discard("")
         self.found += unclaimed(value, claimed, prose=True)
 
@@ -183,7 +210,7 @@ class Answer:
         """Take token usage; what the source doesn't say stays as it was."""
         self.usage = usage.read(source, self.usage)
 
-    def finish(self, reason: Json, choice: int = 0) -> None:
+    def finish(self, reason: Json, choice: int | None = None) -> None:
         """Note why a choice ended."""
         if told := word(reason):
             self.message(choice).finish_reason = told
@@ -205,6 +232,7 @@ class Answer:
         reasons = tuple(each.finish_reason for each in told if each.finish_reason)
         return replace(
             self.base,
+            input_messages=(*self.base.input_messages, *self.heard),
             response_model=self.model,
             output_messages=told,
             finish_reasons=reasons or tuple(self.finish_reasons),
@@ -212,6 +240,7 @@ class Answer:
             response_id=self.response_id,
             conversation_id=self.conversation or self.base.conversation_id,
             error=self.error,
+            tool_definitions=(*self.base.tool_definitions, *self.tools),
             unclaimed_output=tuple(self.found),
         )
 

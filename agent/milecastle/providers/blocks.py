@@ -102,8 +102,10 @@ def _blocks_of_result(value: list[Json], place: str) -> list[Part]:
 
 def _text(key: str, kind: PartKind = "text") -> Reader:
     def read(block: Block, place: str) -> list[Part]:
-        text = string(block.get(key))
-        return [Part(kind, text, f"{place}/{key}")] if text else []
+        value, here = block.get(key), f"{place}/{key}"
+        if isinstance(value, dict):  # Assistants: {"text": {"value": ...}}
+            value, here = value.get("value"), f"{here}/value"
+        return [Part(kind, value, here)] if isinstance(value, str) and value else []
 
     return read
 

@@ -11,7 +11,7 @@ from milecastle.providers.answer import Answer
 from milecastle.providers.ask import Ask
 
 type ErrorShape = Literal[
-    "openai", "anthropic", "google", "aws", "message", "error", "detail", "json-rpc"
+    "openai", "anthropic", "google", "aws", "message", "error", "detail", "json-rpc", "connect"
 ]
 
 
@@ -33,4 +33,6 @@ class Dialect:
     error: ErrorShape
     """How this provider writes an error."""
     closing: Callable[[Answer, str], bytes] = no_closing
+    plain_events: frozenset[str] = frozenset()
+    """Events whose data is bare text, not JSON; ``event`` is given it as a string."""
     """End a stream whose rest is withheld: answer so far, reason for the reader."""

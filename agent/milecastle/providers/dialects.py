@@ -3,15 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from milecastle.providers import anthropic, openai_chat, openai_responses, unknown
+from milecastle.providers import (
+    amazon_q,
+    anthropic,
+    bedrock_converse,
+    bedrock_invoke,
+    cohere,
+    gemini,
+    gemini_live,
+    mcp,
+    ollama,
+    openai_assistants,
+    openai_chat,
+    openai_realtime,
+    openai_responses,
+    plain,
+    replicate_stream,
+    unknown,
+    web,
+)
 from milecastle.providers.dialect import Dialect
+from milecastle.providers.fields import dialect as dialect_of_fields
 
 DIALECTS: Mapping[str, Dialect] = {
     "openai-chat": openai_chat.DIALECT,
     "openai-responses": openai_responses.DIALECT,
+    "openai-realtime": openai_realtime.DIALECT,
+    "openai-assistants": openai_assistants.DIALECT,
+    "openai-files": unknown.DIALECT,
+    "openai-traces": unknown.DIALECT,
     "anthropic-messages": anthropic.DIALECT,
+    "anthropic-batches": unknown.DIALECT,
+    "gemini": gemini.DIALECT,
+    "gemini-live": gemini_live.DIALECT,
+    "bedrock-converse": bedrock_converse.DIALECT,
+    "bedrock-invoke": bedrock_invoke.DIALECT,
+    "amazon-q": amazon_q.DIALECT,
+    "cohere-chat": cohere.DIALECT,
+    "cohere-chat-v1": cohere.DIALECT,
+    "ollama": ollama.DIALECT,
+    "mcp": mcp.DIALECT,
+    "replicate-stream": replicate_stream.DIALECT,
+    "connect": replace(unknown.DIALECT, error="connect"),
+    "gemini-web": unknown.DIALECT,
     "unknown": unknown.DIALECT,
+    **web.DIALECTS,
+    **{name: dialect_of_fields(fields) for name, fields in plain.FIELDS.items()},
 }
 
 

@@ -4,7 +4,8 @@ A guard and a provider that read one body differently are a way around the guard
 readers are known to disagree about is refused: repeated keys (first, last or both may win), a
 byte order mark, UTF-16, bytes that are not UTF-8, NaN and Infinity, anything after the document,
 nesting deeper than 254. Lone surrogate escapes, which JavaScript writes when it cuts a text in the
-middle of an emoji, are read as U+FFFD, as most readers do.
+middle of an emoji, are read as U+FFFD, as most readers do; a comma behind the last item, which
+some providers take, is passed over.
 """
 
 from __future__ import annotations
@@ -25,11 +26,21 @@ _ESCAPE = re.compile(
     rb"|.)",
     re.DOTALL,
 )
+_TRAILING_COMMA = re.compile(
+    rb'("[^"\\]*+(?:\\.[^"\\]*+)*+")|,(?=[ \t\r\n]*+[\]}])',
+    re.DOTALL,
+)
 
 
 def read(body: bytes) -> Json:
     """Return the one value that ``body`` can mean, or raise ParseError."""
-    value = read_lenient(body)
+    try:
+        value = _load(body)
+    except ParseError:
+        mended = mend(body)
+        if mended == body:
+            raise
+        body, value = mended, _load(mended)
     try:
         # What orjson would have written itself repeats no key; most clients write the same way.
         if orjson.dumps(value) == body:
@@ -40,27 +51,23 @@ def read(body: bytes) -> Json:
     return value
 
 
-def read_lenient(body: bytes | bytearray | memoryview | str) -> Json:
+def read_lenient(body: bytes | str) -> Json:
     """Return the value as orjson reads it: of repeated keys the last. For what a provider sent."""
-    if len(body) > LARGEST:
-        raise ParseError(f"a body of {len(body)} bytes, the limit is {LARGEST}")
     try:
-        value: Json = orjson.loads(body)
-    except ValueError as error:
-        if "surrogate" not in str(error) or b"\\" not in (raw := _bytes(body)):
-            raise ParseError(f"not JSON: {_without_content(error)}") from None
-        mended = mend_surrogates(raw)
+        return _load(body)
+    except ParseError:
+        raw = body.encode("utf-8", "replace") if isinstance(body, str) else body
+        mended = mend(raw)
         if mended == raw:
-            raise ParseError(f"not JSON: {_without_content(error)}") from None
-        return read_lenient(mended)
-    return value
+            raise
+        return _load(mended)
 
 
 def refuse_repeated_keys(body: bytes) -> None:
     """Raise ParseError where an object of this (well-formed) document has a key twice."""
     try:
         json.loads(
-            mend_surrogates(body).decode(),
+            body.decode(),
             object_pairs_hook=_distinct,
             parse_int=_nothing,
             parse_float=_nothing,
@@ -71,17 +78,29 @@ def refuse_repeated_keys(body: bytes) -> None:
         raise ParseError(f"not JSON: {type(error).__name__}") from None
 
 
-def mend_surrogates(body: bytes) -> bytes:
-    r"""Write each lone surrogate escape as ``\\ufffd``: as long as before, so offsets hold."""
-    return _ESCAPE.sub(_mended, body) if b"\\ud" in body or b"\\uD" in body else body
+def mend(body: bytes) -> bytes:
+    r"""Return strict JSON of the same length where only common slips stand in the way.
+
+    A lone surrogate escape becomes ``\ufffd``; a comma behind the last item becomes a space.
+    Each has one meaning to every reader that takes it at all, and offsets hold.
+    """
+    if b"\\ud" in body or b"\\uD" in body:
+        body = _ESCAPE.sub(_mended, body)
+    return _TRAILING_COMMA.sub(lambda match: match[1] or b" ", body)
 
 
 def _mended(match: re.Match[bytes]) -> bytes:
     return rb"\ufffd" if len(match[0]) == 6 else match[0]
 
 
-def _bytes(body: bytes | bytearray | memoryview | str) -> bytes:
-    return body.encode("utf-8", "replace") if isinstance(body, str) else bytes(body)
+def _load(body: bytes | str) -> Json:
+    if len(body) > LARGEST:
+        raise ParseError(f"a body of {len(body)} bytes, the limit is {LARGEST}")
+    try:
+        value: Json = orjson.loads(body)
+    except ValueError as error:  # names a position, quotes nothing of the body
+        raise ParseError(f"not JSON: {str(error)[:120]}") from None
+    return value
 
 
 def _distinct(pairs: list[tuple[str, Json]]) -> None:
@@ -91,8 +110,3 @@ def _distinct(pairs: list[tuple[str, Json]]) -> None:
 
 def _nothing(_: str) -> None:
     return None
-
-
-def _without_content(error: ValueError) -> str:
-    """Return orjson's message, which names a position but quotes nothing of the body."""
-    return str(error)[:120]

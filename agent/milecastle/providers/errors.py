@@ -39,6 +39,14 @@ AWS_TYPES: Mapping[int, str] = {
     429: "ThrottlingException",
     503: "ServiceUnavailableException",
 }
+CONNECT_CODES: Mapping[int, str] = {
+    400: "invalid_argument",
+    401: "unauthenticated",
+    403: "permission_denied",
+    404: "not_found",
+    429: "resource_exhausted",
+    503: "unavailable",
+}
 BLOCKED_RPC = -32000
 """JSON-RPC 2.0, section 5.1: -32000 to -32099 are the server's own errors."""
 
@@ -102,6 +110,12 @@ def _detail(
     return {"detail": message}, {}
 
 
+def _connect(
+    status: int, code: str, message: str, _: Json
+) -> tuple[dict[str, Json], dict[str, str]]:
+    return {"code": CONNECT_CODES.get(status, "unknown"), "message": message}, {}
+
+
 def _json_rpc(
     status: int, code: str, message: str, call: Json
 ) -> tuple[dict[str, Json], dict[str, str]]:
@@ -118,4 +132,5 @@ SHAPES: Mapping[ErrorShape, Shape] = {
     "error": _error,
     "detail": _detail,
     "json-rpc": _json_rpc,
+    "connect": _connect,
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from milecastle.model import Exchange, ResponseHead
+from milecastle.providers.connect import Envelopes
+from milecastle.providers.eventstream import EventStream
 from milecastle.providers.frame import Frame, Framing
 from milecastle.providers.lines import Elements, Lines, Whole
 from milecastle.providers.sse import Events
@@ -17,6 +19,7 @@ BY_TYPE: Mapping[str, Callable[[], Framing]] = {
     "application/x-jsonlines": Lines,
     "application/stream+json": Lines,
     "application/json-seq": Lines,
+    "application/vnd.amazon.eventstream": EventStream,
 }
 """Content type of the answer -> its framing."""
 
@@ -77,6 +80,9 @@ def framing_for(exchange: Exchange, head: ResponseHead) -> Framing:
     kind = head.headers.get("content-type", "").partition(";")[0].strip().lower()
     if (make := BY_TYPE.get(kind)) is not None:
         return make()
+    if "connect+" in kind or "grpc" in kind:
+        encoding = head.headers.get("connect-content-encoding") or head.headers.get("grpc-encoding")
+        return Envelopes((encoding or "").strip().lower(), protobuf="json" not in kind)
     if kind in ("application/json", "application/problem+json", "text/html"):
         if exchange.stream and exchange.format == "gemini" and head.status < 400:
             return Elements()

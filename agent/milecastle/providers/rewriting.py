@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from milecastle.model import Edit, ParseError
-from milecastle.providers.document import mend_surrogates, read_lenient, refuse_repeated_keys
+from milecastle.providers.document import mend, read, read_lenient
 from milecastle.providers.places import Step, take_apart
 from milecastle.providers.scan import Span, Wanted, scan
 
@@ -119,8 +119,8 @@ def _splices(raw: bytes, document: _Document) -> list[Splice]:
     wanted = Wanted()
     for step in (*document.edits, *document.inside):
         wanted.add(step.tokens, key=step.names_key)
-    read_lenient(raw)
-    refuse_repeated_keys(raw)
+    raw = mend(raw)  # of the same length, so the spans are those of the body
+    read(raw)
     spans = scan(raw, wanted)
     splices: list[Splice] = []
     for step, edits in document.edits.items():
@@ -180,7 +180,7 @@ def _edit_string(raw: bytes, span: Span, edits: Sequence[Edit]) -> list[Splice]:
         if token[:1] in b"[{":
             raise ParseError("a place that holds no string")
         return [_whole(span, edited(token.decode(), edits))]
-    content = mend_surrogates(token[1:-1])
+    content = mend(token)[1:-1]
     changes = _apart(edits, None)
     offsets = _byte_offsets(
         content, sorted({p for each in changes for p in (each.start, each.end)})

@@ -17,6 +17,8 @@ from milecastle.model import (
 )
 from milecastle.providers.leaves import label
 
+OFFERED_BY_SERVER = frozenset({"mcp"})
+"""Formats in which tool definitions come with the answer."""
 PROVENANCE_OF_ROLE: dict[Role, Provenance] = {
     "system": "system",
     "developer": "system",
@@ -40,11 +42,15 @@ def segments(exchange: Exchange, direction: Direction) -> list[Segment]:
         for part in exchange.system_instructions:
             _add(found, part, "system", "")
         _add_messages(found, exchange.input_messages)
-        for tool in exchange.tool_definitions:
-            found += _definition(tool)
+        if exchange.format not in OFFERED_BY_SERVER:
+            for tool in exchange.tool_definitions:
+                found += _definition(tool)
         found += _loose(exchange.unclaimed, "user", "user")
     else:
         _add_messages(found, exchange.output_messages)
+        if exchange.format in OFFERED_BY_SERVER:
+            for tool in exchange.tool_definitions:
+                found += _definition(tool)
         found += _loose(exchange.unclaimed_output, "assistant", "web")
     return found
 

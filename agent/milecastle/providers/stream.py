@@ -82,6 +82,10 @@ class Stream:
         return deltas
 
     def _event(self, frame: Frame, *, at_end: bool) -> None:
+        if frame.name in self._dialect.plain_events:
+            text = frame.payload.decode("utf-8", "replace")
+            self._dialect.event(self.answer, frame.name, text)
+            return
         try:
             value = read_lenient(frame.payload)
         except ParseError:

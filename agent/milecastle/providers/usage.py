@@ -81,3 +81,13 @@ def read(source: Json, before: Usage | None = None) -> Usage:
         if number is not None:
             found[NAMES[name]] = number
     return replace(before or Usage(), **found)
+
+
+def sum_of(one: Usage, other: Usage) -> Usage:
+    """Return what two turns used together."""
+    total = Usage()
+    for name in set(NAMES.values()):
+        figures = [each for each in (getattr(one, name), getattr(other, name)) if each is not None]
+        if figures:
+            total = replace(total, **{name: sum(figures)})
+    return total

@@ -1,0 +1,99 @@
+"""A WebSocket's conversation: what either side sends, message by message, as one Exchange.
+
+The client's messages are read like requests (their segments have places in that message), the
+server's like events of a stream. Of a long session the newest messages are kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from milecastle.model import Exchange, Json, ParseError, RequestHead, Segment
+from milecastle.providers.answer import Answer
+from milecastle.providers.ask import Ask
+from milecastle.providers.connect import strings
+from milecastle.providers.delta import Delta
+from milecastle.providers.dialects import dialect
+from milecastle.providers.document import read, read_lenient
+from milecastle.providers.format import Format
+from milecastle.providers.frame import LARGEST
+from milecastle.providers.segments import segments
+
+MOST_MESSAGES = 2_000
+"""Most messages of the client that are kept."""
+RECORD = b"\x1e"
+"""SignalR ends each of its JSON documents with a record separator."""
+
+
+class Session:
+    """One WebSocket connection. Text messages come as UTF-8."""
+
+    def __init__(self, wire: Format) -> None:
+        self.format = wire
+        self._dialect = dialect(wire.name)
+        self._asked = Ask(wire, {}).freeze()
+        self._answer = Answer(self._asked)
+        self._received = 0
+
+    @property
+    def exchange(self) -> Exchange:
+        """Everything said so far."""
+        return self._answer.exchange()
+
+    def send(self, data: bytes) -> list[Segment]:
+        """Take a message of the client; return what is to be inspected of it."""
+        found: list[Segment] = []
+        for value in _documents(data, strict=True):
+            ask = Ask(self.format, value, data)
+            self._dialect.request(ask)
+            told = ask.freeze()
+            found += segments(told, "request")
+            self._add(told)
+        return found
+
+    def receive(self, data: bytes) -> list[Delta]:
+        """Take a message of the server; return what it added. Its span is the whole message."""
+        answer = self._answer
+        answer.start, answer.end = self._received, self._received + len(data)
+        self._received += len(data)
+        for value in _documents(data, strict=False):
+            self._dialect.event(answer, "", value)
+        deltas, answer.deltas = answer.deltas, []
+        return deltas
+
+    def _add(self, told: Exchange) -> None:
+        before = self._answer.base
+        self._answer.base = replace(
+            before,
+            request_model=told.request_model or before.request_model,
+            system_instructions=told.system_instructions or before.system_instructions,
+            tool_definitions=told.tool_definitions or before.tool_definitions,
+            input_messages=(*before.input_messages, *told.input_messages)[-MOST_MESSAGES:],
+            parameters={**before.parameters, **told.parameters},
+            conversation_id=told.conversation_id or before.conversation_id,
+            stream=True,
+            unclaimed=(*before.unclaimed, *told.unclaimed)[-MOST_MESSAGES:],
+        )
+
+
+def open_session(wire: Format, head: RequestHead) -> Session:
+    """Return the reader of a WebSocket that was opened with this request."""
+    return Session(wire)
+
+
+def _documents(data: bytes, *, strict: bool) -> list[Json]:
+    """Return the JSON documents of a message; of any other message its text."""
+    if len(data) > LARGEST:
+        raise ParseError(f"a message of {len(data)} bytes, the limit is {LARGEST}")
+    documents: list[Json] = []
+    for piece in data.split(RECORD):
+        if not piece.strip():
+            continue
+        if piece.lstrip()[:1] in (b"{", b"["):
+            documents.append(read(piece) if strict else read_lenient(piece))
+        else:
+            try:
+                documents.append({"text": piece.decode()})
+            except UnicodeDecodeError:
+                documents.append({"texts": [leaf.text for leaf in strings(piece)]})
+    return documents
