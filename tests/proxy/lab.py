@@ -50,6 +50,8 @@ SERVICES = {
     "selftest.milecastle.invalid": SELF_TEST,
 }
 LIMIT = 1 << 20
+HOME = 99
+"""The worker's own network namespace."""
 
 
 # --- certificates ------------------------------------------------------------------------------
@@ -444,6 +446,7 @@ class Lab:
     destination: list[tuple[str, int] | None]
     """Where the next connections wanted to go; None: nobody knows."""
     signed: list[str]
+    dialled: list[tuple[int, int]]
     trust: ssl.SSLContext
 
     async def connect(
@@ -611,6 +614,7 @@ async def lab(
     script = script or Script()
     fake = FakeOrders(script)
     signed: list[str] = []
+    dialled: list[tuple[int, int]] = []
 
     async def signs(name: str, public_key: bytes) -> bytes:
         signed.append(name)
@@ -633,10 +637,15 @@ async def lab(
         where = destination[0]
         return None if where is None else Caller(4711, where, None)
 
+    async def dial(netns: int, family: int) -> socket.socket:
+        dialled.append((netns, family))
+        return socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6)
+
     leaves = Leaves(sign or signs, intermediate().pem, time.time)
     checkpoint = Checkpoint(
-        (Listener(inherited, 4, 99, inherited.getsockname()[1]),),
+        (Listener(inherited, 4, HOME, inherited.getsockname()[1]),),
         look_up,
+        dial,
     )
     gate = Gate(
         Orders(fake, fake, script),
@@ -667,6 +676,7 @@ async def lab(
             looked_up,
             destination,
             signed,
+            dialled,
             context,
         )
     finally:

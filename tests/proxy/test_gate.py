@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 import ssl
 import zlib
 
@@ -26,6 +27,7 @@ from tests.proxy.lab import (
 
 from milecastle.inspection import Block, Chunk, Forward
 from milecastle.proxy import encodings
+from milecastle.proxy.link import Listener
 
 NO = Block(403, {"content-type": "application/json"}, b'{"error": "no"}')
 H2 = {"alpn": ["h2", "http/1.1"], "client_alpn": ["h2"]}
@@ -224,6 +226,27 @@ async def test_a_connection_that_nobody_knows_is_closed():
         with pytest.raises((OSError, ssl.SSLError)):
             await gate.connect()
         assert gate.provider.connections == 0
+
+
+async def test_a_client_of_another_namespace_is_served_from_that_namespace():
+    async with lab() as gate:
+        sock = socket.create_server(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+        await gate.checkpoint.listen(Listener(sock, 4, 7, port))
+        for name, context in ((HOST, gate.trust), (STRANGER, client_context(root("provider")))):
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", port, ssl=context, server_hostname=name
+            )
+            assert (await exchange(reader, writer, host=name)).status == 200
+            writer.close()
+        assert gate.looked_up[-1][2] == 7
+        assert gate.dialled == [(7, 4), (7, 4)]
+        assert (await gate.call()).status == 200
+        assert len(gate.dialled) == 2  # at home nobody needs to dial
+        gate.checkpoint.unlisten(7)
+        await asyncio.sleep(0.01)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
 
 
 async def test_an_unreachable_provider_is_told_in_the_providers_shape():

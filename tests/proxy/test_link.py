@@ -14,7 +14,7 @@ from tests.proxy.lab import HOST, intermediate
 from milecastle import wire
 from milecastle.proxy import certificates, line
 from milecastle.proxy.line import LineError
-from milecastle.proxy.link import Link, read_caller, read_welcome
+from milecastle.proxy.link import Link, Listener, read_caller, read_welcome
 
 ATTRIBUTION = {
     "cookie": 7,
@@ -83,14 +83,27 @@ class Heard:
     def __init__(self) -> None:
         self.policies: list[tuple[str, str]] = []
         self.packets: list[tuple[str, bytes]] = []
-        self.ended: asyncio.Future[LineError] = asyncio.get_running_loop().create_future()
+        self.listeners: list[Listener] = []
+        self.left: list[int] = []
+        self.end: asyncio.Future[LineError] = asyncio.get_running_loop().create_future()
+
+    def policy(self, text, file):
+        self.policies.append((text, file))
+
+    def packet(self, what, data):
+        self.packets.append((what, data))
+
+    def listen(self, listener):
+        self.listeners.append(listener)
+
+    def unlisten(self, netns):
+        self.left.append(netns)
+
+    def ended(self, why):
+        self.end.set_result(why)
 
     def link(self) -> Link:
-        return Link(
-            lambda *policy: self.policies.append(policy),
-            lambda *packet: self.packets.append(packet),
-            self.ended.set_result,
-        )
+        return Link(self)
 
 
 @pytest.fixture
@@ -126,7 +139,7 @@ async def test_hello_brings_configuration_and_listening_sockets(daemon):
 
 
 async def test_a_welcome_whose_descriptors_are_other_than_it_says_is_refused(daemon):
-    with pytest.raises(wire.WireError):
+    with pytest.raises(LineError, match="1 were promised"):
         await greeted(daemon, [{"family": 4, "netns": 99, "port": 1}], [])
 
 
@@ -167,11 +180,11 @@ async def test_look_ups_are_answered_each_to_whom_asked(daemon):
 @pytest.mark.parametrize("field", ["cookie", "destination"])
 def test_an_attribution_without_destination_or_cookie_is_refused(field):
     with pytest.raises(wire.WireError):
-        read_caller({name: value for name, value in ATTRIBUTION.items() if name != field})
+        read_caller({name: value for name, value in ATTRIBUTION.items() if name != field}, 9)
 
 
 def test_a_process_told_in_another_way_is_no_reason_to_lose_the_connection():
-    assert read_caller({**ATTRIBUTION, "process": {"pid": 1, "future": 2}}).process is None
+    assert read_caller({**ATTRIBUTION, "process": {"pid": 1, "future": 2}}, 9).process is None
 
 
 async def test_policies_and_packets_are_handed_on(daemon):
@@ -200,7 +213,7 @@ async def test_a_daemon_that_breaks_the_protocol_is_left(daemon, data):
     asked = asyncio.create_task(link.attribute("127.0.0.1", 1, 9))
     await daemon.next()
     daemon.writer.write(data)
-    assert isinstance(await asyncio.wait_for(heard.ended, 2), LineError)
+    assert isinstance(await asyncio.wait_for(heard.end, 2), LineError)
     with pytest.raises(LineError):
         await asked
     await asyncio.wait_for(daemon.left.wait(), 2)
@@ -209,11 +222,59 @@ async def test_a_daemon_that_breaks_the_protocol_is_left(daemon, data):
 async def test_when_the_daemon_leaves_the_link_ends(daemon):
     heard, link, _told = await greeted(daemon)
     daemon.writer.close()
-    await asyncio.wait_for(heard.ended, 2)
+    await asyncio.wait_for(heard.end, 2)
     with pytest.raises(LineError):
         await link.attribute("127.0.0.1", 1, 9)
     link.record({"exchange": "x"})  # says nothing, does nothing
     assert link.lost_records == 1
+
+
+async def test_descriptors_go_to_the_frame_that_they_came_with(daemon):
+    one, two, three = (socket.create_server(("127.0.0.1", 0)) for _ in range(3))
+    rows = [{"family": 4, "netns": 9, "port": one.getsockname()[1]}]
+    heard = Heard()
+    link = heard.link()
+    task = asyncio.create_task(link.greet(daemon.path))
+    hello = await daemon.next()
+    # all at once, before the worker has read any of it
+    daemon.send(hello.id, "ok", {"result": welcome(rows)}, descriptors=[one.fileno()])
+    for number, sock in enumerate((two, three)):
+        body = {"family": 4, "port": sock.getsockname()[1], "netns": 10 + number}
+        daemon.send(0, "listen", body, descriptors=[sock.fileno()])
+    daemon.send(0, "unlisten", {"netns": 11})
+    told = await asyncio.wait_for(task, 3)
+    assert [each.socket.getsockname()[1] for each in told.listeners] == [rows[0]["port"]]
+    async with asyncio.timeout(2):
+        while not heard.left:
+            await asyncio.sleep(0.01)
+    for listener, sock in zip(heard.listeners, (two, three), strict=True):
+        assert listener.socket.getsockname() == sock.getsockname()
+    for each in (*told.listeners, *heard.listeners):
+        each.socket.close()
+    for sock in (one, two, three):
+        sock.close()
+
+
+async def test_a_socket_of_another_namespace_is_dialled(daemon):
+    _heard, link, _told = await greeted(daemon)
+    asked = [asyncio.create_task(link.dial(7, 4)) for _ in range(2)]
+    first, second = [await daemon.next() for _ in asked]
+    assert first.body == {"netns": 7, "family": 4}
+    daemon.send(second.id, "error", {"code": "unknown", "message": "it is gone"})
+    with socket.socket() as made:
+        made.bind(("127.0.0.1", 0))
+        daemon.send(first.id, "ok", {"result": {}}, descriptors=[made.fileno()])
+        sock = await asked[0]
+        assert sock.getsockname() == made.getsockname()
+        sock.close()
+    with pytest.raises(OSError, match="it is gone"):
+        await asked[1]
+
+
+async def test_a_promised_descriptor_that_does_not_come_ends_the_line(daemon):
+    heard, _link, _told = await greeted(daemon)
+    daemon.send(0, "listen", {"family": 4, "port": 1, "netns": 2})
+    assert isinstance(await asyncio.wait_for(heard.end, 2), LineError)
 
 
 async def test_heartbeats_come_five_times_a_second(daemon):

@@ -62,7 +62,7 @@ class Signer:
             raise UnsignedError(f"the signer is not there ({error})") from None
         except line.RefusedError as error:
             raise UnsignedError(f"the signer refused ({error})") from error
-        certificate = answer.get("certificate")
+        certificate = answer.result.get("certificate")
         if not isinstance(certificate, bytes):
             raise UnsignedError("the signer's answer holds no certificate")
         return certificate

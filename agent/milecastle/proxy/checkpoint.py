@@ -8,25 +8,21 @@ is closed: there is no telling where it wanted to go.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import logging
 import socket
-import sys
-import traceback
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Literal
 
 from mitmproxy import connection, ctx
 from mitmproxy.addons.proxyserver import Proxyserver
-from mitmproxy.proxy import commands, layer, layers, mode_servers, mode_specs
+from mitmproxy.proxy import layer, layers, mode_servers, mode_specs
 from mitmproxy.proxy.context import Context
 
 from milecastle.proxy.line import LineError
 from milecastle.proxy.link import Caller, Listener
+from milecastle.proxy.passing import Passing, keep_alive
 from milecastle.wire import WireError
 
 log = logging.getLogger(__name__)
@@ -35,11 +31,11 @@ BACKLOG = 4096
 """asyncio calls listen() again; a smaller number would shrink the daemon's."""
 ACCESS_DENIED = bytes((21, 3, 3, 0, 2, 2, 49))
 """A TLS record with the fatal alert access_denied (RFC 8446 section 6.2)."""
-CONNECTIONS_TO_ONE_ADDRESS = 100
-"""For one client connection: HTTP/2 with many streams to a server that speaks HTTP/1 only.
-mitmproxy allows 5, and streamed answers would starve the rest."""
 
 type LookUp = Callable[[str, int, int], Awaitable[Caller | None]]
+"""From the client's address and port and its namespace to who that is."""
+type Dial = Callable[[int, int], Awaitable[socket.socket]]
+"""From a namespace and a family to a socket there."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,88 +47,51 @@ class CheckpointMode(mode_specs.ProxyMode):
     transport_protocol: Literal["tcp"] = "tcp"
 
     def __post_init__(self) -> None:
-        """Take any text: it comes from `worker` alone."""
-
-
-class Passing(mode_servers.ProxyConnectionHandler):
-    """One client's connection: hooks without detours, and no connection that hangs."""
-
-    def __init__(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        mode: mode_specs.ProxyMode,
-        hooks: Callable[[str], Sequence[Callable[..., Any]]],
-    ) -> None:
-        super().__init__(ctx.master, reader, writer, ctx.options, mode)
-        self._hooks = hooks
-        self.max_conns = defaultdict(lambda: asyncio.Semaphore(CONNECTIONS_TO_ONE_ADDRESS))
-
-    async def handle_hook(self, hook: commands.StartHook) -> None:
-        """Call the addons' functions, which are known by the hook's name."""
-        with self.timeout_watchdog.disarm():
-            for function in self._hooks(hook.name):
-                try:
-                    outcome = function(*hook.args())
-                    if outcome is not None:
-                        await outcome
-                except Exception as error:  # noqa: BLE001 - ours are guarded; these are mitmproxy's
-                    log.error("%s in %s at hook %s", *place(error), hook.name)
-
-    def log(
-        self,
-        message: str,
-        level: int = logging.INFO,
-        exc_info: Literal[True]
-        | tuple[type[BaseException], BaseException, TracebackType | None]
-        | None = None,
-    ) -> None:
-        """Log no message of mitmproxy's, it may quote traffic; end what crashed.
-
-        A layer that raised is stuck for ever, and with it a client that waits for an answer.
-        """
-        if not exc_info:
-            return
-        error = sys.exc_info()[1] if exc_info is True else exc_info[1]
-        log.error("%s in %s; the connection is closed", *place(error))
-        self.abort()
-
-    def abort(self, last_words: bytes = b"") -> None:
-        """Close the client's connection at once."""
-        transport = self.transports.get(self.client)
-        if transport is None:
-            return
-        if isinstance(transport.writer, asyncio.StreamWriter) and last_words:
-            transport.writer.write(last_words)
-        if transport.handler is not None:
-            transport.handler.cancel("closed by milecastle")
-        self.client.state = connection.ConnectionState.CLOSED
-
-
-def place(error: BaseException | None) -> tuple[str, str]:
-    """Return kind and place of an error, without what it says."""
-    frames = traceback.extract_tb(error.__traceback__) if error else None
-    where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown place"
-    return type(error).__name__, where
+        """Take any text: it comes from `assembly` alone."""
 
 
 class Checkpoint(Proxyserver):
-    """mitmproxy's server addon, with the listeners and the callers of open connections."""
+    """mitmproxy's server addon, with the listeners and the callers of open connections.
+
+    ``listeners`` are those of the worker's own network namespace; more can come and go.
+    """
 
     name = "proxyserver"
 
-    def __init__(self, listeners: Sequence[Listener], look_up: LookUp) -> None:
+    def __init__(self, listeners: Sequence[Listener], look_up: LookUp, dial: Dial) -> None:
         super().__init__()
-        self.listeners = listeners
+        self.listeners = list(listeners)
         self.look_up = look_up
         self.callers: dict[str, Caller] = {}
         """By the id of mitmproxy's client."""
+        self._home = {listener.netns for listener in listeners}
+        self._dial = dial
 
     @functools.cache  # noqa: B019 - there is one checkpoint, and it lives as long as the worker
     def hooks(self, name: str) -> tuple[Callable[..., Any], ...]:
         """Return the functions of all addons for a hook, in the addons' order."""
         found = (getattr(addon, name, None) for addon in ctx.master.addons.chain)
         return tuple(function for function in found if callable(function))
+
+    def dial(self, netns: int) -> Callable[[int], Awaitable[socket.socket]] | None:
+        """Return what makes sockets in a namespace, None for the worker's own."""
+        return None if netns in self._home else functools.partial(self._dial, netns)
+
+    async def listen(self, listener: Listener) -> None:
+        """Serve another socket, now or as soon as anything is served."""
+        self.listeners.append(listener)
+        for server in self.servers:
+            if isinstance(server, CheckpointServer) and server.is_running:
+                await server.serve(listener)
+
+    def unlisten(self, netns: int) -> None:
+        """Serve a namespace no longer; its open connections go on."""
+        gone = [listener for listener in self.listeners if listener.netns == netns]
+        self.listeners = [listener for listener in self.listeners if listener.netns != netns]
+        for server in self.servers:
+            if isinstance(server, CheckpointServer):
+                for listener in gone:
+                    server.leave(listener)
 
     def turn_away(self, client: connection.Client) -> None:
         """Refuse a client in the middle of its handshake."""
@@ -149,10 +108,23 @@ class CheckpointServer(mode_servers.AsyncioServerInstance[CheckpointMode]):
 
     async def _start(self) -> None:
         assert isinstance(self.manager, Checkpoint)
+        self._serving: dict[Listener, asyncio.Server] = {}
         for listener in self.manager.listeners:
-            accept = functools.partial(self.accept, listener)
-            server = await asyncio.start_server(accept, sock=listener.socket, backlog=BACKLOG)
-            self._servers.append(server)
+            await self.serve(listener)
+
+    async def serve(self, listener: Listener) -> None:
+        """Accept connections from a socket."""
+        accept = functools.partial(self.accept, listener)
+        server = await asyncio.start_server(accept, sock=listener.socket, backlog=BACKLOG)
+        self._serving[listener] = server
+        self._servers.append(server)
+
+    def leave(self, listener: Listener) -> None:
+        """Accept no more from a socket, and close it."""
+        server = self._serving.pop(listener, None)
+        if server is not None:
+            self._servers.remove(server)
+            server.close()
 
     async def accept(
         self, listener: Listener, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -160,9 +132,7 @@ class CheckpointServer(mode_servers.AsyncioServerInstance[CheckpointMode]):
         """Find out who came and where to, then let mitmproxy handle the connection."""
         checkpoint = self.manager
         assert isinstance(checkpoint, Checkpoint)
-        sock = writer.get_extra_info("socket")
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        keep_alive(writer)
         address, port, *_ = writer.get_extra_info("peername") or ("", 0)
         try:
             caller = await checkpoint.look_up(address, port, listener.netns)
@@ -171,7 +141,8 @@ class CheckpointServer(mode_servers.AsyncioServerInstance[CheckpointMode]):
         if caller is None:
             writer.close()
             return
-        handler = Passing(reader, writer, self.mode, checkpoint.hooks)
+        dial = checkpoint.dial(listener.netns)
+        handler = Passing(reader, writer, self.mode, checkpoint.hooks, dial)
         handler.layer = self.make_top_layer(handler.layer.context)
         client = handler.client
         client.sockname = caller.destination

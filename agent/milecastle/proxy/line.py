@@ -11,7 +11,8 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from milecastle import wire
@@ -38,6 +39,30 @@ class RefusedError(Exception):
         self.code = code
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A result, and the descriptors that came with it."""
+
+    result: wire.Body
+    descriptors: list[int]
+
+
+type Count = Callable[[wire.Body], int]
+
+
+def no_descriptors(_result: wire.Body) -> int:
+    """Most results come without any."""
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A request that is not answered yet."""
+
+    answer: asyncio.Future[Answer]
+    descriptors: Count
+
+
 class Line:
     """A connected socket. ``notice`` gets the peer's notifications, ``ended`` the reason of an end.
 
@@ -57,28 +82,30 @@ class Line:
         self._ended = ended
         self._loop = asyncio.get_running_loop()
         self._decoder = wire.Decoder()
-        self._waiting: dict[int, asyncio.Future[wire.Body | list[object]]] = {}
+        self._waiting: dict[int, Waiting] = {}
         self._outgoing = bytearray()
         self._descriptors: list[int] = []
         self._last_id = 0
         self._end: LineError | None = None
         self._loop.add_reader(sock, self._readable)
 
-    async def ask(self, kind: str, body: wire.Body, timeout: float) -> wire.Body:
-        """Send a request and return its result. RefusedError, LineError or TimeoutError."""
+    async def ask(
+        self, kind: str, body: wire.Body, timeout: float, descriptors: Count = no_descriptors
+    ) -> Answer:
+        """Send a request and return its answer. RefusedError, LineError or TimeoutError.
+
+        ``descriptors`` says how many come with a result; they are the caller's to close.
+        """
         if self._end is not None:
             raise self._end
         if len(self._waiting) >= OPEN_REQUESTS:
             raise TimeoutError("too many unanswered requests")
         self._last_id += 1
-        answer: asyncio.Future[wire.Body | list[object]] = self._loop.create_future()
-        self._waiting[self._last_id] = answer
+        waiting = Waiting(self._loop.create_future(), descriptors)
+        self._waiting[self._last_id] = waiting
         self._send(wire.encode(wire.Frame(self._last_id, kind, body)))
         async with asyncio.timeout(timeout):
-            result = await answer
-        if not isinstance(result, dict):
-            raise self._stop("a result that is no map")
-        return result
+            return await waiting.answer
 
     def tell(self, kind: str, body: wire.Body, limit: int, *, droppable: bool = True) -> bool:
         """Send a notification of at most ``limit`` bytes; False where it had to be dropped.
@@ -94,9 +121,15 @@ class Line:
         self._send(data)
         return True
 
-    def take_descriptors(self) -> list[int]:
-        """Return the descriptors that came so far; they are the caller's to close from now on."""
-        taken, self._descriptors = self._descriptors, []
+    def take_descriptors(self, count: int) -> list[int]:
+        """Return the oldest descriptors that came; they are the caller's to close from now on.
+
+        They travel with the first bytes of their frame, and frames are read in order: those of a
+        frame that is whole are here, and none of a later frame stands before them.
+        """
+        if count > len(self._descriptors):
+            raise wire.WireError(f"{len(self._descriptors)} descriptors, {count} were promised")
+        taken, self._descriptors = self._descriptors[:count], self._descriptors[count:]
         return taken
 
     def close(self) -> None:
@@ -159,24 +192,28 @@ class Line:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 descriptors.frombytes(payload[: len(payload) - len(payload) % 4])
         self._descriptors += descriptors
-        if flags & socket.MSG_CTRUNC or len(self._descriptors) > DESCRIPTORS:
+        if flags & socket.MSG_CTRUNC or len(self._descriptors) > 2 * DESCRIPTORS:
             raise wire.WireError("too many descriptors")
         return data
 
     def _settle(self, frame: wire.Frame) -> None:
         """Give an answer to whom it is for."""
-        row, waiting = wire.ANSWERS.get(frame.kind), self._waiting.pop(frame.id, None)
+        row, waiting = wire.ANSWERS.get(frame.kind), self._waiting.get(frame.id)
         if row is None or waiting is None:
             raise wire.WireError(f"an answer {frame.kind[:40]!r} that nobody waits for")
         if frame.size > row.limit:
             raise wire.WireError(f"{frame.kind!r} of {frame.size} bytes")
         wire.check_fields(frame, row)
-        if waiting.done():
-            return  # it came too late; whoever asked has given up
-        if frame.kind == "ok":
-            waiting.set_result(frame.body["result"])
+        outcome: Answer | RefusedError
+        if frame.kind == "error":
+            outcome = RefusedError(frame.body["code"], frame.body["message"])
         else:
-            waiting.set_exception(RefusedError(frame.body["code"], frame.body["message"]))
+            result = frame.body["result"]
+            if not isinstance(result, dict):
+                raise wire.WireError("a result that is no map")
+            outcome = Answer(result, self.take_descriptors(waiting.descriptors(result)))
+        del self._waiting[frame.id]
+        settle(waiting.answer, outcome)
 
     def _stop(self, why: str) -> LineError:
         if self._end is None:
@@ -190,14 +227,31 @@ class Line:
         self._loop.remove_reader(self._sock)
         self._loop.remove_writer(self._sock)
         self._sock.close()
-        for descriptor in self.take_descriptors():
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
+        close(self._descriptors)
+        self._descriptors = []
         for waiting in self._waiting.values():
-            if not waiting.done():
-                waiting.set_exception(self._end)
-                waiting.exception()  # it may be that nobody waits any more
+            if not waiting.answer.done():
+                waiting.answer.set_exception(self._end)
+                waiting.answer.exception()  # it may be that nobody waits any more
         self._waiting.clear()
+
+
+def settle(waiting: asyncio.Future[Answer], outcome: Answer | RefusedError) -> None:
+    """Give an outcome to whoever asked; where they have given up, see that nothing leaks."""
+    if isinstance(outcome, Answer):
+        if waiting.done():
+            close(outcome.descriptors)
+        else:
+            waiting.set_result(outcome)
+    elif not waiting.done():
+        waiting.set_exception(outcome)
+
+
+def close(descriptors: Iterable[int]) -> None:
+    """Close descriptors that nobody wants."""
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
 
 
 async def connect(

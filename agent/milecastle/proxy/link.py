@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from milecastle import wire
 from milecastle.model import Ancestor, Process
@@ -35,7 +35,9 @@ class Listener:
 
     socket: socket.socket
     family: int
+    """4 or 6."""
     netns: int
+    """The namespace's cookie (SO_NETNS_COOKIE)."""
     port: int
 
 
@@ -66,19 +68,40 @@ class Caller:
     cookie: int
     destination: tuple[str, int]
     process: Process | None
+    netns: int = 0
+    """The network namespace that the connection arrived in (cookie)."""
+
+
+class Owner(Protocol):
+    """Whoever is told what the daemon says of its own accord. Must not raise."""
+
+    def policy(self, text: str, file: str) -> None:
+        """Act on another policy from now on."""
+
+    def packet(self, what: str, data: bytes) -> None:
+        """Read a captured packet."""
+
+    def listen(self, listener: Listener) -> None:
+        """Serve another socket."""
+
+    def unlisten(self, netns: int) -> None:
+        """Serve a network namespace no longer."""
+
+    def ended(self, why: LineError) -> None:
+        """The daemon is gone."""
 
 
 class Link:
     """The conversation with the daemon."""
 
-    def __init__(
-        self,
-        policy: Callable[[str, str], None],
-        packet: Callable[[str, bytes], None],
-        ended: Callable[[LineError], None],
-    ) -> None:
-        self._notices: dict[str, Callable[..., None]] = {"policy": policy, "packet": packet}
-        self._ended = ended
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._notices: Mapping[str, Callable[..., None]] = {
+            "policy": owner.policy,
+            "packet": owner.packet,
+            "listen": self._listen,
+            "unlisten": owner.unlisten,
+        }
         self._line: Line | None = None
         self.lost_records = 0
 
@@ -89,10 +112,11 @@ class Link:
 
     async def greet(self, path: Path) -> Welcome:
         """Connect and say hello. LineError where the daemon is gone or speaks another language."""
-        self._line = await connect(path, self._notice, self._ended)
+        self._line = await connect(path, self._notice, self._owner.ended)
+        hello = {"version": wire.VERSION}
         try:
-            result = await self._line.ask("hello", {"version": wire.VERSION}, ANSWER_WITHIN)
-            return read_welcome(result, self._line.take_descriptors())
+            answer = await self._line.ask("hello", hello, ANSWER_WITHIN, promised_listeners)
+            return read_welcome(answer.result, answer.descriptors)
         except RefusedError as error:
             raise LineError(f"the daemon has no work for this worker ({error})") from None
         except TimeoutError:
@@ -102,10 +126,23 @@ class Link:
         """Ask who connected from here. None: the daemon knows of no such connection."""
         asked = {"address": address, "port": port, "netns": netns}
         try:
-            return read_caller(await self.line.ask("attribute", asked, ANSWER_WITHIN))
+            answer = await self.line.ask("attribute", asked, ANSWER_WITHIN)
+            return read_caller(answer.result, netns)
         except (RefusedError, TimeoutError) as error:
             log.warning("nobody knows the connection from port %d: %s", port, error)
             return None
+
+    async def dial(self, netns: int, family: int) -> socket.socket:
+        """Return an unconnected TCP socket of another network namespace. OSError: there is none.
+
+        ``family`` is 4 or 6. A worker can't enter a namespace; the daemon makes the socket there.
+        """
+        asked = {"netns": netns, "family": family}
+        try:
+            answer = await self.line.ask("dial", asked, ANSWER_WITHIN, lambda _result: 1)
+        except RefusedError as error:
+            raise OSError(f"no socket in the client's network namespace: {error}") from None
+        return socket.socket(fileno=answer.descriptors[0])
 
     def record(self, record: records.Record) -> None:
         """Report an exchange. Never raises and never waits: a record may be lost, traffic not."""
@@ -138,6 +175,16 @@ class Link:
     def _notice(self, frame: wire.Frame) -> None:
         row = wire.check(frame, wire.WORKER, "daemon", "serving")
         self._notices[frame.kind](*(frame.body[name] for name in row.fields))
+
+    def _listen(self, family: int, port: int, netns: int) -> None:
+        (descriptor,) = self.line.take_descriptors(1)
+        self._owner.listen(Listener(socket.socket(fileno=descriptor), family, netns, port))
+
+
+def promised_listeners(result: wire.Body) -> int:
+    """Return how many descriptors come with a welcome."""
+    listeners = result.get("listeners")
+    return len(listeners) if isinstance(listeners, list) else 0
 
 
 def read_welcome(result: wire.Body, descriptors: Sequence[int]) -> Welcome:
@@ -179,14 +226,14 @@ def read_welcome(result: wire.Body, descriptors: Sequence[int]) -> Welcome:
     raise wire.WireError("the welcome lacks something, or holds other descriptors than it says")
 
 
-def read_caller(result: wire.Body) -> Caller:
+def read_caller(result: wire.Body, netns: int) -> Caller:
     """Return who a connection belongs to. WireError where the answer is no attribution."""
     match result:
         case {
             "cookie": int(cookie),
             "destination": {"address": str(address), "port": int(port)},
         } if 0 < port < 1 << 16:
-            return Caller(cookie, (address, port), read_process(result))
+            return Caller(cookie, (address, port), read_process(result), netns)
     raise wire.WireError("an attribution without cookie or destination")
 
 

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from milecastle.proxy.certificates import Leaves, Signer
 from milecastle.proxy.checkpoint import Checkpoint
 from milecastle.proxy.gate import Gate
 from milecastle.proxy.line import LineError
-from milecastle.proxy.link import Link
+from milecastle.proxy.link import Link, Listener, Welcome
 
 log = logging.getLogger(__name__)
 
@@ -28,16 +29,18 @@ PACKETS_WAITING = 64
 
 
 class Worker:
-    """Everything between the two sockets. Also an addon: `running` is called when it serves."""
+    """Everything between the two sockets: owner of the link, and addon (`running`, `done`)."""
 
     def __init__(self, worker_socket: Path, signer_socket: Path) -> None:
         self._worker_socket = worker_socket
         self._signer = Signer(signer_socket)
-        self._link = Link(self._policy, self._packet, self._ended)
+        self._link = Link(self)
+        self._early: list[Callable[[], None]] | None = []
+        """What the daemon said before there was anything to do it with; None: there is."""
         self._parser = ThreadPoolExecutor(1, "packets")
         self._packets = 0
         self.dropped_packets = 0
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self._end: LineError | None = None
         self._master: Master | None = None
         self._gate: Gate
@@ -48,63 +51,96 @@ class Worker:
         """Serve until told to stop (0) or until the daemon is gone (1)."""
         self._briefing = briefing.Briefing()
         welcome = await self._link.greet(self._worker_socket)
-        orders = self._briefing.orders(welcome)
-        leaves = Leaves(self._signer.sign, welcome.chain, time.time)
-        self._checkpoint = Checkpoint(welcome.listeners, self._link.attribute)
-        self._gate = Gate(
-            orders,
-            body_limit=welcome.body_limit,
-            report=self._link.record,
-            clock=time.time,
-            randomness=os.urandom,
-            connections=self._checkpoint,
-            certificates=leaves,
-        )
-        bundle = trust.private_file("milecastle-upstream", trust.merged(welcome.upstream_ca))
-        self._master = assembly.assemble(self._gate, self._checkpoint, leaves, bundle, self)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._master.shutdown)
+        master = self._master = self._assemble(welcome)
+        early, self._early = self._early or [], None
+        for act in early:
+            act()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, master.shutdown)
         gc.collect()
         gc.freeze()  # what is here now stays: collections need not look at it again
         if self._end is None:
             log.info("worker %d serves %d sockets", welcome.instance, len(welcome.listeners))
-            await self._master.run()
+            await master.run()
         self._parser.shutdown(wait=False, cancel_futures=True)
         if self._end is not None:
             log.error("ended: %s", self._end)
             return 1
         return 0
 
+    def _assemble(self, welcome: Welcome) -> Master:
+        leaves = Leaves(self._signer.sign, welcome.chain, time.time)
+        link = self._link
+        self._checkpoint = Checkpoint(welcome.listeners, link.attribute, link.dial)
+        self._gate = Gate(
+            self._briefing.orders(welcome),
+            body_limit=welcome.body_limit,
+            report=link.record,
+            clock=time.time,
+            randomness=os.urandom,
+            connections=self._checkpoint,
+            certificates=leaves,
+        )
+        bundle = trust.private_file("milecastle-upstream", trust.merged(welcome.upstream_ca))
+        return assembly.assemble(self._gate, self._checkpoint, leaves, bundle, self)
+
+    # --- mitmproxy says --------------------------------------------------------------------
+
     def running(self) -> None:
-        """Begin what goes on beside the traffic: mitmproxy serves now."""
-        names = (name for name in self._briefing.catalogue.exact_names())
-        self._tasks = [
-            asyncio.create_task(self._link.beat(lambda: len(self._checkpoint.callers))),
-            asyncio.create_task(resolve.for_ever(names, self._link.names)),
-        ]
+        """Begin what goes on beside the traffic: it is served now."""
+        self._keep(self._link.beat(lambda: len(self._checkpoint.callers)))
+        self._keep(resolve.for_ever(self._briefing.catalogue.exact_names(), self._link.names))
 
     def done(self) -> None:
         """End it."""
         for task in self._tasks:
             task.cancel()
 
-    def _ended(self, why: LineError) -> None:
-        self._end = why
-        if self._master is not None:
-            self._master.shutdown()
+    # --- the daemon says -------------------------------------------------------------------
 
-    def _policy(self, text: str, file: str) -> None:
-        try:
-            self._gate.orders = briefing.with_policy(self._gate.orders, text, file)
-        except ParseError as error:
-            log.error("a policy that can't be read, the old one stays: %s", error)
+    def policy(self, text: str, file: str) -> None:
+        """Act on another policy from now on."""
+        self._when_serving(lambda: self._obey(text, file))
 
-    def _packet(self, what: str, data: bytes) -> None:
+    def listen(self, listener: Listener) -> None:
+        """Serve another network namespace."""
+        self._when_serving(lambda: self._keep(self._serve(listener)))
+
+    def unlisten(self, netns: int) -> None:
+        """Serve a network namespace no longer."""
+        self._when_serving(lambda: self._checkpoint.unlisten(netns))
+
+    def packet(self, what: str, data: bytes) -> None:
+        """Read a captured packet, beside the traffic."""
         if what != "dns" or self._packets >= PACKETS_WAITING:
             self.dropped_packets += 1
             return
         self._packets += 1
         parsing = asyncio.get_running_loop().run_in_executor(self._parser, answers_in, data)
         parsing.add_done_callback(self._parsed)
+
+    def ended(self, why: LineError) -> None:
+        """End too."""
+        self._end = why
+        if self._master is not None:
+            self._master.shutdown()
+
+    def _when_serving(self, act: Callable[[], None]) -> None:
+        if self._early is None:
+            act()
+        else:
+            self._early.append(act)
+
+    def _obey(self, text: str, file: str) -> None:
+        try:
+            self._gate.orders = briefing.with_policy(self._gate.orders, text, file)
+        except ParseError as error:
+            log.error("a policy that can't be read, the old one stays: %s", error)
+
+    async def _serve(self, listener: Listener) -> None:
+        try:
+            await self._checkpoint.listen(listener)
+        except OSError as error:
+            log.error("cannot serve port %d of another namespace: %s", listener.port, error)
 
     def _parsed(self, parsing: asyncio.Future[list[resolve.Answer]]) -> None:
         self._packets -= 1
@@ -114,6 +150,11 @@ class Worker:
             log.error("the packet parser failed: %s", type(parsing.exception()).__name__)
         elif answers := parsing.result():
             self._link.names(answers)
+
+    def _keep(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
 def answers_in(data: bytes) -> list[resolve.Answer]:
