@@ -50,7 +50,7 @@ def test_every_command_is_in_the_documentation():
     ("arguments", "words"),
     [
         (["stauts"], "did you mean 'status'?"),
-        (["policy"], "policy check, policy explain"),
+        (["policy"], "policy check, policy test, policy explain"),
         (["policy", "chek"], "policy check"),
         (["xyzzy"], "--help"),
     ],

@@ -312,6 +312,23 @@ def test_policy_explain_refuses_what_does_not_exist(capsys, arguments):
     assert capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("expected", "code"), [("block", 0), ("allow", 1)])
+def test_the_cases_beside_a_policy_are_run(tmp_path, capsys, expected, code):
+    path = tmp_path / "policy.yaml"
+    path.write_text(
+        "version: 1\nmode: enforce\nrules:\n  - {id: all, action: block, reason: closed}\n"
+    )
+    (tmp_path / "policy.cases.yaml").write_text(
+        f"cases:\n  - name: nothing leaves\n    expect: {{action: {expected}}}\n"
+    )
+    assert run("policy", "test", path) == code
+    out = capsys.readouterr().out
+    assert f"1 case, {code} otherwise than expected" in out
+    assert ("nothing leaves" in out) == bool(code)
+    assert run("policy", "test", path, "--json") == code
+    assert objects(capsys)[0]["holds"] is not bool(code)
+
+
 @pytest.fixture
 def own_rules(tmp_path):
     def write(ignored):

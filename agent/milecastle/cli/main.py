@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "tail": ("tail", "exchanges as they come"),
     "explain": ("explain", "why a verdict fell, and how the process is known"),
     "policy check": ("policy", "list every problem of a policy file"),
+    "policy test": ("policy", "run the cases that stand beside a policy file"),
     "policy explain": ("policy", "what a policy would decide, rule by rule"),
     "trust env": ("trust", "variables that make clients trust the CA"),
     "run": ("trust", "start one command with these variables"),

@@ -75,6 +75,37 @@ def report(problems: Sequence[Problem], terminal: Terminal) -> None:
     terminal.line(terminal.paint(plural(len(problems), "problem"), "red"))
 
 
+def test_arguments(parser: argparse.ArgumentParser) -> None:
+    """Read the arguments of ``policy test``."""
+    json_option(parser, "one JSON object a line")
+    parser.add_argument("file", type=Path, metavar="FILE", help="a policy file")
+    parser.add_argument(
+        "cases", type=Path, nargs="?", metavar="CASES", help="its cases (FILE with .cases.yaml)"
+    )
+    catalogue_option(parser)
+
+
+def test(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Run the cases that stand beside a policy. Exit code 1 where one comes out otherwise."""
+    from milecastle.policy import run_cases
+
+    cases = options.cases or options.file.with_suffix(".cases.yaml")
+    catalogue = offline.catalogue(options.catalogue)
+    compiled = offline.policy(options.file, catalogue=catalogue)
+    outcomes, problems = run_cases(compiled, offline.text(cases), str(cases), catalogue=catalogue)
+    offline.refuse(problems)
+    failed = [each for each in outcomes if not each.holds]
+    if options.json:
+        for each in outcomes:
+            told = {"case": each.case.name, "holds": each.holds, "differences": each.differences}
+            terminal.json({**told, "action": each.decision.verdict.action.value})
+        return faults.FINDINGS if failed else faults.FINE
+    for each in failed:
+        terminal.block("", 0, f"{each.case.name}: {'; '.join(each.differences)}", colour="red")
+    terminal.line(f"{plural(len(outcomes), 'case')}, {len(failed)} otherwise than expected")
+    return faults.FINDINGS if failed else faults.FINE
+
+
 def explain_arguments(parser: argparse.ArgumentParser) -> None:
     """Read the arguments of ``policy explain``."""
     json_option(parser)
@@ -153,6 +184,9 @@ def imagined(options: argparse.Namespace, compiled: Any) -> Subject:  # noqa: AN
 VERBS = {
     "policy check": Verb(
         check_arguments, check, "  milecastle policy check /etc/milecastle/policy.yaml"
+    ),
+    "policy test": Verb(
+        test_arguments, test, "  milecastle policy test /etc/milecastle/policy.yaml"
     ),
     "policy explain": Verb(
         explain_arguments,
