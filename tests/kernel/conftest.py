@@ -49,8 +49,16 @@ class Gate:
     def run(self, *operations, **where):
         return self.lab.run(self.cgroup, *operations, **where)
 
-    def flows(self) -> list[Flow]:
-        return [event for event in self.kernel.events() if isinstance(event, Flow)]
+    def flows(self, at_least: int = 0) -> list[Flow]:
+        """The flows that were reported; waits where data may still be on its way out."""
+        found: list[Flow] = []
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            found += [event for event in self.kernel.events() if isinstance(event, Flow)]
+            if len(found) >= at_least:
+                break
+            time.sleep(0.005)
+        return found
 
     def expiry(self, address: str) -> float:
         """Return for how many seconds an address is still known."""

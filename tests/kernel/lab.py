@@ -16,6 +16,7 @@ import os
 import socket
 import subprocess
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -79,6 +80,8 @@ class Greeter:
     sockets: list[socket.socket] = field(default_factory=list)
     peers: list[tuple[str, int]] = field(default_factory=list)
     on_accept: Callable[[str, int], None] | None = None
+    _open: deque[socket.socket] = field(default_factory=lambda: deque(maxlen=32))
+    """Connections stay open until others come after them."""
 
     def listen(self, netns: Path, address: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -96,18 +99,19 @@ class Greeter:
                 peer, (host, port, *_) = sock.accept()
             except OSError:
                 return
-            with peer:
-                if self.on_accept:
-                    self.on_accept(host, port)
-                self.peers.append((host, port))
-                with contextlib.suppress(OSError):
-                    peer.sendall(self.name.encode() + b"\n")
+            if self.on_accept:
+                self.on_accept(host, port)
+            self.peers.append((host, port))
+            with contextlib.suppress(OSError):
+                peer.sendall(self.name.encode() + b"\n")
+            self._open.append(peer)
 
     def close(self) -> None:
         for sock in self.sockets:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)  # wakes accept()
             sock.close()
+        self._open.clear()
 
 
 def echo_datagrams(netns: Path, address: str, port: int) -> socket.socket:

@@ -79,6 +79,7 @@ class FakeKernel:
         self._readable = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.closed = False
         self.names: dict[bytes, int] = {}
+        self.destroyed: list[Flow] = []
 
     @classmethod
     def open(cls, cgroup: Path, *, python: str = "/usr/bin/python3") -> Self:
@@ -132,9 +133,14 @@ class FakeKernel:
             self._drain()
         yield from taken
 
+    def destroy(self, flow: Flow) -> bool:
+        self.destroyed.append(flow)
+        return True
+
     def counters(self) -> dict[str, int]:
         return {counter.name.lower(): self._tally[counter] for counter in Counter} | {
-            "record_unreadable": 0
+            "record_unreadable": 0,
+            "socket_undestroyed": 0,
         }
 
     # --- what a kernel has of its own: applications and a network ---------------------------

@@ -40,6 +40,11 @@ class Flow:
     """With ``source_port``, where it comes from; known where the reason is LATE_NAME."""
     source_port: int = 0
 
+    @property
+    def cut(self) -> bool:
+        """Whether the connection was made before its name was seen, and then refused."""
+        return self.reason is Reason.LATE_NAME and self.outcome is Outcome.REFUSED
+
     @classmethod
     def from_record(cls, record: FlowRecord) -> Flow:
         """ValueError where the record holds numbers that the header does not name."""

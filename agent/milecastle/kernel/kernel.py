@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from milecastle.kernel import libbpf
+from milecastle.kernel import libbpf, sockets
 from milecastle.kernel.flows import Flow, Packet
 from milecastle.kernel.launch import KernelUnavailable, Loaded, load
 from milecastle.kernel.layout import (
@@ -49,6 +49,7 @@ class Kernel:
         check_sizes(loaded.maps)
         self._pending: list[Flow | Packet] = []
         self._unreadable = 0
+        self._undestroyed = 0
         self._names: dict[bytes, int] = {}
         self._rings = libbpf.Rings({name: loaded.maps[name] for name in READERS}, self._take)
 
@@ -167,7 +168,17 @@ class Kernel:
         """Yield what was reported since, at most MOST_EVENTS; what makes no sense is counted."""
         self._rings.consume()
         events, self._pending = self._pending, []
-        yield from events
+        for event in events:
+            if isinstance(event, Flow) and event.cut:
+                self._end(event)
+            yield event
+
+    def destroy(self, flow: Flow) -> bool:
+        """End the connection of a flow whose reason is LATE_NAME; False where it is gone already.
+
+        OSError where that cannot be done. What the kernel has cut is ended by events() itself.
+        """
+        return sockets.destroy(flow)
 
     def counters(self) -> dict[str, int]:
         """Return every counter's sum over all CPUs, by its name in lower case, and our own."""
@@ -176,7 +187,16 @@ class Kernel:
         for counter in Counter:
             raw = libbpf.lookup(fd, struct.pack("=I", counter), size) or b""
             sums[counter.name.lower()] = sum(struct.unpack(f"={len(raw) // 8}Q", raw))
-        return sums | {"record_unreadable": self._unreadable}
+        return sums | {
+            "record_unreadable": self._unreadable,
+            "socket_undestroyed": self._undestroyed,
+        }
+
+    def _end(self, flow: Flow) -> None:
+        try:
+            self.destroy(flow)
+        except OSError:
+            self._undestroyed += 1  # it stays cut: nothing more of it leaves
 
     def _take(self, ring: str, record: bytes) -> bool:
         try:
