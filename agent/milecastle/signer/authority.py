@@ -41,7 +41,20 @@ WARN = timedelta(days=60)
 LARGEST_FILE = 1 << 20
 NOWHERE = [x509.IPAddress(ip_network(net)) for net in ("0.0.0.0/0", "::/0")]
 DOMAIN = re.compile(r"(?=.{1,253}\Z)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z][a-z0-9-]{0,62}")
-"""At least two labels: a constraint to ``com`` would constrain nothing."""
+"""At least two labels, for a constraint to ``com`` would constrain nothing, and a last label that
+begins with a letter, so that no address fits."""
+
+SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 class AuthorityError(ParseError):
@@ -189,19 +202,6 @@ def certify(
         serves = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
         builder = builder.add_extension(serves, critical=False)
     return builder.sign(issuer_key, hashes.SHA256())
-
-
-SIGNS_CERTIFICATES = x509.KeyUsage(
-    digital_signature=False,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    key_cert_sign=True,
-    crl_sign=True,
-    encipher_only=False,
-    decipher_only=False,
-)
 
 
 # --- finding one -----------------------------------------------------------------------------

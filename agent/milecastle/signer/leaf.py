@@ -6,7 +6,6 @@ hold and keys other than EC P-256; whether the name may be signed at all is ``si
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,12 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from milecastle.model import ParseError
+from milecastle.signer.authority import DOMAIN
 
 DAY = timedelta(days=1)
 SLACK = timedelta(minutes=10)
-
-HOST = re.compile(r"(?=.{1,253}\Z)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z][a-z0-9-]{0,62}")
-"""Two labels or more and a last label that begins with a letter, so no address fits."""
 
 DIGITAL_SIGNATURE = x509.KeyUsage(
     digital_signature=True,
@@ -51,7 +48,7 @@ class Issuer:
 def host_name(text: str) -> str:
     """Return the name as it will stand in the certificate, or raise ParseError."""
     name = text.lower()
-    if not HOST.fullmatch(name):
+    if not DOMAIN.fullmatch(name):
         raise ParseError("not a host name that a certificate can hold")
     return name
 

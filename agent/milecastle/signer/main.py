@@ -43,8 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.error("cannot start: %s", error)
         return BAD_INPUT
     log.info("ready, process %d", os.getpid())
-    server.serve()
-    return 0
+    return server.serve()
 
 
 def parser() -> argparse.ArgumentParser:

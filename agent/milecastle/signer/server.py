@@ -13,6 +13,7 @@ import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from milecastle import wire
 from milecastle.signer.signing import Peer
@@ -52,7 +53,7 @@ def peer_of(connection: socket.socket) -> Peer:
 
 
 class Server:
-    """Serve a listening unix socket until ``stop`` is told, or for ever."""
+    """Serves a listening unix socket to the processes of one user."""
 
     def __init__(self, listener: socket.socket, answer: Answer, peer_uid: int) -> None:
         listener.setblocking(False)
@@ -66,7 +67,8 @@ class Server:
     def connections(self) -> int:
         return len(self._selector.get_map()) - 1
 
-    def serve(self) -> None:
+    def serve(self) -> NoReturn:
+        """Go on until the process is ended; there is nothing to undo."""
         while True:
             self.turn(None)
 
