@@ -15,6 +15,7 @@ import resource
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 FORBIDDEN_ENVIRONMENT = ("SSLKEYLOGFILE", "MITMPROXY_SSLKEYLOGFILE")
 PR_SET_DUMPABLE = 4
@@ -30,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Serve until SIGTERM or the daemon's end. Exit: 0 told to stop, 1 daemon gone, 2 usage."""
     usage = parser()
     options = usage.parse_args(arguments)
@@ -52,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except LineError as error:
         logging.getLogger("milecastle.proxy").error("no daemon: %s", error)
         status = 1
-    sys.exit(status)
+    logging.shutdown()
+    os._exit(status)  # threads that wait for DNS would keep the process for minutes
 
 
 def seal() -> None:

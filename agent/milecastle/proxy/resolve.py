@@ -8,7 +8,6 @@ and given up for this round where there is no DNS.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 import socket
@@ -75,9 +74,11 @@ async def once(
 async def for_ever(names: Iterable[str], report: Callable[[Sequence[Answer]], None]) -> None:
     """Resolve the names at once and every few minutes."""
     every_name = tuple(names)
-    with ThreadPoolExecutor(AT_ONCE, "resolve") as pool:
+    pool = ThreadPoolExecutor(AT_ONCE, "resolve")
+    try:
         while True:
-            with contextlib.suppress(RuntimeError):
-                if not await once(every_name, lambda name: addresses(name, pool), report):
-                    log.info("no DNS here; the catalogue's names are not resolved in advance")
+            if not await once(every_name, lambda name: addresses(name, pool), report):
+                log.info("no DNS here; the catalogue's names are not resolved in advance")
             await asyncio.sleep(EVERY * random.uniform(0.8, 1.2))  # noqa: S311 - only to spread
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
