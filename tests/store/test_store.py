@@ -204,3 +204,11 @@ def test_health_says_how_much_is_kept(store):
     assert (health["sessions"], health["exchanges"], health["lost"]) == (1, 1, 0)
     assert health["fault"] is None
     assert health["bytes"] > 0
+
+
+def test_why_a_message_could_not_be_inspected_is_kept(store):
+    stored = store.add(make_record(failures={"request": "ParseError: not JSON"}), NOW)
+    (exchange,) = store.explain(stored["id"])["exchanges"]
+    assert exchange["failures"] == {"request": "ParseError: not JSON"}
+    with pytest.raises(ParseError, match="failures"):
+        store.add(make_record(failures="all"), NOW)

@@ -59,7 +59,7 @@ def evidence(exchange: Mapping[str, Any], terminal: Terminal) -> None:
     for step in steps:
         terminal.label("rule", reasoned(step), "yellow" if step.get("matched") else "dim")
     if not steps:
-        terminal.label("rule", "no rule was asked: there was no finding", "dim")
+        terminal.label("rule", "not recorded one by one: there was no finding", "dim")
     verdict = exchange.get("verdict") or {}
     done = verdict.get("applied") or verdict.get("action")
     terminal.label("done", judged(verdict), BY_ACTION.get(str(done)))

@@ -14,7 +14,7 @@ import orjson
 
 from milecastle.store import views
 
-ANSWER = 6 << 20
+ANSWER = 10 << 20
 """Bytes of JSON in one answer; as msgpack it stays well inside a frame of the control socket."""
 SESSIONS = 10_000
 RECENT = 100
