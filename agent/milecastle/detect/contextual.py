@@ -8,15 +8,17 @@ expression, a placeholder or a plain word; a key or token has to look random.
 from __future__ import annotations
 
 import re
-from itertools import pairwise
 
 from milecastle.detect.candidate import Candidate, Evidence
-from milecastle.detect.decoys import decoy, entropy
+from milecastle.detect.decoys import decoy
+from milecastle.detect.randomness import entropy, is_random
 from milecastle.detect.vocabulary import (
+    FINGERPRINTS,
     INNOCENT_ANY,
     INNOCENT_LAST,
     KEY_COMPANIONS,
     KEY_WORDS,
+    KEYISH,
     PASSWORD_WORDS,
     WEAK_WORDS,
 )
@@ -55,29 +57,6 @@ def kind(name: str) -> str:
     return ""
 
 
-def is_random(text: str) -> bool:
-    """Tell strings that a machine drew from strings that a person wrote.
-
-    Drawn strings change between letters and digits (and back) all the time, identifiers seldom.
-    """
-    core = text.strip("=-_.")
-    if len(core) < 8 or not any(char.isdecimal() for char in core):
-        return len(core) >= 20 and is_random_letters(core)
-    if HEX.match(core):
-        return len(core) >= 16 and entropy(core) > 2.6
-    shape = "".join(map(shape_of, core))
-    changes = sum(a != b and (a, b) != ("A", "a") for a, b in pairwise(shape))
-    longest = max(len(run) for run in re.findall(r"A?a+|A+|0+|\W+", shape) or [""])
-    return changes / (len(core) - 1) >= 0.24 and (longest < 8 or changes >= len(core) * 0.35)
-
-
-def is_random_letters(text: str) -> bool:
-    """Judge a long string without digits: both cases, changing within what would be words."""
-    shape = "".join(map(shape_of, text))
-    ups = len(re.findall("aA", shape)) + len(re.findall("AA", shape))
-    return ups / (len(text) - 1) >= 0.25 and entropy(text) > 3.5
-
-
 def shape_of(char: str) -> str:
     if char.isdecimal():
         return "0"
@@ -108,6 +87,20 @@ def classes(text: str) -> int:
     """Return how many of small letters, capitals, digits, signs and other letters occur."""
     kinds = {shape_of(char) if char.isascii() else "o" for char in text}
     return len(kinds)
+
+
+def named(candidate: Candidate, _: str) -> Evidence | None:
+    """Judge what stands between a provider's name and a value: a key's name, or a sign.
+
+    ``DATADOG_KEY=…`` and ``datadog: …`` are assignments, "the GitHub commit 3f2a…" is prose.
+    """
+    found = set(words(candidate.name))
+    if found & FINGERPRINTS:
+        return None
+    between = candidate.context[: -len(candidate.secret) or None].rpartition(candidate.name[-1:])[2]
+    if found & KEYISH or any(sign in between for sign in "=:>"):
+        return Evidence()
+    return None
 
 
 def assigned(candidate: Candidate, _: str) -> Evidence | None:
@@ -154,6 +147,26 @@ def stated(candidate: Candidate, _: str) -> Evidence | None:
     if not has_digit and classes(value) < 3:
         return None
     return Evidence("a sentence says so", 0.9)
+
+
+def option(candidate: Candidate, _: str) -> Evidence | None:
+    """Judge a value that stands where a password has to stand: an option, a file's field."""
+    value = candidate.secret
+    if len(value) < 4 or is_placeholder(value) or value.startswith(("-", "/", "$", "%", "@")):
+        return None
+    if PLACE.search(value) or plain_words(value) or (classes(value) < 2 and not is_random(value)):
+        return None
+    return Evidence("where a password stands", 0.9)
+
+
+def given(candidate: Candidate, argument: str) -> Evidence | None:
+    """Judge a value that a loose phrase gives: it has to look like a password by itself."""
+    value = candidate.secret
+    if len(value) < 6 or classes(value) < 3 or stated(candidate, argument) is None:
+        return None
+    if not any(map(str.isdecimal, value)) or is_expression(value, True) or "://" in value:
+        return None
+    return Evidence("a phrase gives it", 0.8)
 
 
 def plain_words(text: str) -> bool:

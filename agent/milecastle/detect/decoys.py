@@ -5,10 +5,9 @@ Every rule's candidate passes here before its own checks run.
 
 from __future__ import annotations
 
-import math
 import re
-from collections import Counter
-from itertools import pairwise
+
+from milecastle.detect.randomness import entropy, sequential
 
 DOCUMENTED = frozenset(
     {
@@ -35,7 +34,7 @@ WORDS = re.compile(
     r"|your[_-]?(?:own|api|key|token|secret|pass|access|client|real|actual|auth)|y0ur|ur[_-]key"
     r"|(?:api|my|access|secret|auth)[_-]?(?:key|token|secret)[_-]?here|goes[_-]?here|[_-]here\b"
     r"|not[_-]?(?:a[_-]?)?(?:real|secret|valid)|todo[_-]|foobar|lorem|deadbeef|cafebabe"
-    r"|x{4}|\*{3}|\.{3}|…|•{3}|#{4}|_{5}|0{8}|1234567890|(?:1234){2}|abcdefgh|qwertyuiop",
+    r"|x{4}|\*{3}|\.{3}|…|•{3}|#{4}|0{8}|1234567890|(?:1234){2}|abcdefgh|qwertyuiop|string_?here|[a-z]here$",
     re.IGNORECASE,
 )
 REFERENCE = re.compile(
@@ -46,31 +45,15 @@ REFERENCE = re.compile(
 RUN = re.compile(r"(.)\1{5}")
 
 
-def entropy(text: str) -> float:
-    """Return Shannon's entropy of the characters, in bits per character."""
-    if not text:
-        return 0.0
-    total = len(text)
-    return -sum(n / total * math.log2(n / total) for n in Counter(text).values())
-
-
-def sequential(text: str) -> float:
-    """Return the share of neighbours that follow each other (``ab``, ``21``) or are equal."""
-    if len(text) < 2:
-        return 0.0
-    codes = [ord(char) for char in text]
-    near = sum(abs(a - b) <= 1 for a, b in pairwise(codes))
-    return near / (len(text) - 1)
-
-
-def decoy(text: str) -> str:
-    """Return why this can't be a secret, or an empty string."""
+def decoy(text: str, prefix: str = "") -> str:
+    """Return why this can't be a secret, or an empty string. ``prefix``: its public beginning."""
     if text in DOCUMENTED:
         return "a documented example"
-    if WORDS.search(text):
-        return "a placeholder"
     if REFERENCE.search(text):
         return "a reference"
+    text = text.removeprefix(prefix)
+    if WORDS.search(text):
+        return "a placeholder"
     if RUN.search(text):
         return "one character repeated"
     if len(text) >= 12 and sequential(text) > 0.45:

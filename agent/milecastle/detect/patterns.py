@@ -16,7 +16,7 @@ import re2
 from milecastle.detect.candidate import NEARBY, Candidate, Unfinished
 from milecastle.detect.decoys import decoy
 from milecastle.detect.masking import digest, excerpt
-from milecastle.detect.rules import Rule
+from milecastle.detect.rules import Rule, compiled
 from milecastle.detect.taxonomy import ids
 from milecastle.model import Finding, Segment
 
@@ -24,6 +24,8 @@ MEMORY = 48 << 20
 """Bytes that the Set's program and automaton may take."""
 CANDIDATES = 20_000
 """Matches that are looked at in one text, of all rules together."""
+LONGEST = 20_000
+"""Characters of the longest secret: a private key of 16,384 bits in PEM."""
 LABELLED = 8_192
 """A text up to this long is read together with the key that it stood under."""
 LONGEST_LABEL = 64
@@ -40,13 +42,38 @@ class Spans:
     whole: tuple[int, int]
 
 
+class Exact:
+    """One rule's compiled pattern and the numbers of its groups."""
+
+    def __init__(self, rule: Rule) -> None:
+        self._rule = rule
+        self._regexp = compiled(rule.pattern)
+        index = {
+            name.decode() if isinstance(name, bytes) else name: number
+            for name, number in self._regexp.groupindex.items()
+        }
+        self._secrets = sorted(n for name, n in index.items() if name.startswith("secret"))
+        self._name = index.get("name", 0)
+
+    def matches(self, data: bytes, start: int = 0) -> Iterator[Spans]:
+        """Yield the matches from a byte offset on, none on another."""
+        for match in self._regexp.finditer(data, start):
+            taken = (match.span(number) for number in self._secrets)
+            secret = next((span for span in taken if span[0] >= 0), match.span())
+            name = match.span(self._name) if self._name else NOWHERE
+            yield Spans(self._rule, secret, name, match.span())
+
+
+NOWHERE = (-1, -1)
+
+
 class Patterns:
     """Scans one text for all rules. Not safe for two threads at once."""
 
     def __init__(self, rules: Sequence[Rule], key: bytes) -> None:
         self._rules = tuple(rules)
         self._key = key
-        self._groups = [group_numbers(rule) for rule in rules]
+        self._exact: dict[int, Exact] = {}
         options = re2.Options()
         options.max_mem = MEMORY
         options.never_capture = True
@@ -68,7 +95,7 @@ class Patterns:
         spans: list[Spans] = []
         cut = False
         for number in hit:
-            for found in self._exact(number, data):
+            for found in self._matches(number, data):
                 if len(spans) >= CANDIDATES:
                     cut = True
                     break
@@ -85,11 +112,12 @@ class Patterns:
             raise Unfinished("the automaton ran out of memory")
         return sorted(number - 1 for number in hit if number)
 
-    def _exact(self, number: int, data: bytes) -> Iterator[Spans]:
-        rule = self._rules[number]
-        secret, name = self._groups[number]
-        for match in rule.regexp().finditer(data):
-            yield Spans(rule, match.span(secret), match.span(name), match.span())
+    def _matches(self, number: int, data: bytes) -> Iterator[Spans]:
+        exact = self._exact.get(number)
+        if exact is None:
+            # Compiled when first needed: most rules never are, and each takes memory.
+            exact = self._exact[number] = Exact(self._rules[number])
+        return exact.matches(data)
 
     def _judge(
         self, segment: Segment, text: str, lead: int, spans: Iterable[Spans]
@@ -97,11 +125,11 @@ class Patterns:
         found: list[tuple[tuple[bool, float, int], Finding]] = []
         for span in spans:
             start, end = span.secret
-            if start < lead or start >= end:
+            if start < lead or start >= end or end - start > LONGEST:
                 continue
             candidate = Candidate(
                 secret=text[start:end],
-                name=text[slice(*span.name)] if span.name != span.whole else "",
+                name=whole_name(text, span.name),
                 before=text[max(0, start - NEARBY) : start],
                 after=text[end : end + NEARBY],
                 context=text[slice(*span.whole)],
@@ -132,7 +160,7 @@ class Patterns:
 
 def judge(rule: Rule, candidate: Candidate) -> tuple[float, str] | None:
     """Return (score, evidence) of a candidate that passes all the rule's checks."""
-    if decoy(candidate.secret):
+    if decoy(candidate.secret, rule.prefix):
         return None
     score = 1.0
     words = []
@@ -173,13 +201,15 @@ def lead_of(segment: Segment) -> str:
     return f'{segment.label[-LONGEST_LABEL:]}: "'
 
 
-def group_numbers(rule: Rule) -> tuple[int, int]:
-    """Return the numbers of the groups ``secret`` and ``name``; 0, the whole, where missing."""
-    index = {
-        name.decode() if isinstance(name, bytes) else name: number
-        for name, number in rule.regexp().groupindex.items()
-    }
-    return index.get("secret", 0), index.get("name", 0)
+def whole_name(text: str, span: tuple[int, int]) -> str:
+    """Return the name, from where its identifier really begins: patterns start at a keyword."""
+    start, end = span
+    if start < 0:
+        return ""
+    floor = max(0, start - LONGEST_LABEL)
+    while start > floor and (text[start - 1].isalnum() or text[start - 1] in "_-."):
+        start -= 1
+    return text[start:end]
 
 
 def to_code_points(spans: Sequence[Spans], data: bytes, text: str) -> Sequence[Spans]:

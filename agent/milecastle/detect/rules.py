@@ -4,7 +4,8 @@ A rule says how a secret looks in one of three ways:
 
 ``token``    the secret is recognisable by itself (``ghp_`` and 36 characters);
 ``names`` + ``value``  it is recognisable where it is assigned to one of these names;
-``pattern``  a whole RE2 expression; its group ``secret`` is what gets redacted (else all of it).
+``pattern``  a whole RE2 expression; what its group ``secret`` (or ``secret2``, ``secret3``)
+             took is redacted, else all of it.
 
 Beside it stand the texts that it has to find (``matches``) and to leave alone (``ignores``);
 ``detect.trial`` runs them. The sign ‖ in an example is dropped: it keeps other people's scanners
@@ -14,13 +15,13 @@ from taking the example for a live key.
 from __future__ import annotations
 
 import difflib
-import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import re2
 import yaml
 
+from milecastle.detect.expressions import beginning, literal_prefix
 from milecastle.detect.validators import CHECKS, Check
 from milecastle.model import ParseError, Problem, Severity
 
@@ -65,7 +66,7 @@ class Rule:
     category: str
     severity: Severity
     pattern: str
-    """RE2 syntax; the group ``secret``, where there is one, is the finding."""
+    """RE2 syntax; the first group named ``secret…`` that took part is the finding."""
     trigger: str
     """A cheaper RE2 expression that stands in every text that the pattern matches."""
     checks: tuple[tuple[Check, str], ...] = ()
@@ -81,12 +82,7 @@ class Rule:
     file: str = ""
     line: int = 0
 
-    def regexp(self) -> re2._Regexp:
-        """Return the compiled pattern; it reads UTF-8 bytes."""
-        return compiled(self.pattern)
 
-
-@functools.lru_cache(maxsize=4096)
 def compiled(pattern: str) -> re2._Regexp:
     """Compile for bytes. re2.error says what is wrong with the pattern."""
     options = re2.Options()
@@ -175,7 +171,7 @@ class Reader:
             checks=self._checks(keys),
             generic=self._text(keys, "generic", "false") == "true",
             prefix=prefix,
-            keep=self._number(keys, "keep", len(prefix)),
+            keep=self._number(keys, "keep", min(len(prefix), 24)),
             source=self._text(keys, "source", ""),
             matches=evidence["matches"],
             ignores=evidence["ignores"],
@@ -193,17 +189,31 @@ class Reader:
         if "token" in keys:
             token = self._text(keys, "token", "")
             pattern = f"{START}(?P<secret>{token}){END}"
-            return pattern, pattern, literal_prefix(token)
+            return pattern, self._beginning(node, pattern), self._prefix(node, token)
         if "names" in keys:
             value = self._text(keys, "value", "")
             pattern = assigned(self._texts(keys, "names"), value)
-            return pattern, pattern, literal_prefix(value)
+            return pattern, self._beginning(node, pattern), self._prefix(node, value)
         pattern = self._text(keys, "pattern", "")
-        return pattern, pattern, ""
+        return pattern, self._beginning(node, pattern), ""
+
+    def _beginning(self, node: yaml.Node, pattern: str) -> str:
+        try:
+            return beginning(pattern)
+        except ValueError as error:
+            self._say(line(node), f"pattern: {error}", "flags stand in a group: (?i:...)")
+            return pattern
+
+    def _prefix(self, node: yaml.Node, expression: str) -> str:
+        try:
+            return literal_prefix(expression)
+        except ValueError as error:
+            self._say(line(node), f"{expression[:20]!r}: {error}", "see docs/RULES.md")
+            return ""
 
     def _checks(self, keys: Mapping[str, yaml.Node]) -> tuple[tuple[Check, str], ...]:
         node = keys.get("checks")
-        found = []
+        found = [(CHECKS["named"], "")] if "names" in keys else []
         for item in node.value if isinstance(node, yaml.SequenceNode) else ():
             argument = ""
             name = item
@@ -287,30 +297,8 @@ def assigned(names: Sequence[str], value: str) -> str:
     A blank in a name stands for any joint: ``new relic`` is NEW_RELIC, newRelic, new-relic.
     """
     spelt = "|".join(name.replace(" ", "[ _.-]?") for name in names)
-    name = rf"(?P<name>(?i:{spelt})[A-Za-z0-9_.\- ]{{0,40}}?)"
+    name = rf"(?:\b|_)(?P<name>(?i:{spelt})[A-Za-z0-9_.\- ]{{0,40}}?)"
     return rf"{name}{LINK}(?P<secret>{value}){END}"
-
-
-def literal_prefix(expression: str) -> str:
-    """Return the plain characters that every match of the expression begins with."""
-    end = 0
-    while end < len(expression) and (expression[end].isalnum() or expression[end] in "-_:/~@%="):
-        end += 1
-    if end and expression[end : end + 1] in ("?", "*", "{", "|"):
-        end -= 1
-    return "" if "|" in top_level(expression) else expression[:end]
-
-
-def top_level(expression: str) -> str:
-    """Return the expression without what stands in brackets."""
-    depth = 0
-    kept = []
-    for char in expression:
-        depth += char in "(["
-        if not depth:
-            kept.append(char)
-        depth -= char in ")]" and depth > 0
-    return "".join(kept)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

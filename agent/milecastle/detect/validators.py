@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 import re
 import zlib
@@ -15,7 +16,8 @@ from collections.abc import Callable, Mapping
 
 from milecastle.detect import contextual
 from milecastle.detect.candidate import Candidate, Evidence
-from milecastle.detect.decoys import decoy, entropy
+from milecastle.detect.decoys import decoy
+from milecastle.detect.randomness import entropy, is_random
 from milecastle.detect.vocabulary import WEAK_WORDS
 
 type Check = Callable[[Candidate, str], Evidence | None]
@@ -45,8 +47,8 @@ def mixed(candidate: Candidate, _: str) -> Evidence | None:
 
 
 def random_looking(candidate: Candidate, _: str) -> Evidence | None:
-    """Refuse identifiers and words: see contextual.is_random."""
-    if not contextual.is_random(candidate.secret):
+    """Refuse identifiers and words: see randomness."""
+    if not is_random(candidate.secret):
         return None
     return Evidence(f"entropy {entropy(candidate.secret):.1f} bits")
 
@@ -183,6 +185,40 @@ def varied_uuid(candidate: Candidate, _: str) -> Evidence | None:
     return Evidence("UUID") if len(set(digits_only)) >= 8 else None
 
 
+def uuid_or_random(candidate: Candidate, _: str) -> Evidence | None:
+    """Ask for a UUID that is no pattern, or a string that looks drawn."""
+    if contextual.UUID.match(candidate.secret):
+        return varied_uuid(candidate, "")
+    return random_looking(candidate, "")
+
+
+def marked(candidate: Candidate, mark: str) -> Evidence | None:
+    """Look for the mark that the provider puts into every key; older keys may lack it."""
+    return Evidence("the provider's mark") if mark in candidate.secret else Evidence("", 0.8)
+
+
+def base58check(candidate: Candidate, _: str) -> Evidence | None:
+    """Compare the four bytes of double SHA-256 that end a base 58 text."""
+    number = 0
+    for char in candidate.secret:
+        number = number * 58 + BASE58.index(char)
+    data = number.to_bytes(max(5, (number.bit_length() + 7) // 8), "big")
+    body, end = data[:-4], data[-4:]
+    once = hashlib.sha256(body).digest()
+    return Evidence("checksum valid") if hashlib.sha256(once).digest()[:4] == end else None
+
+
+BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+
+
+def seed_phrase(candidate: Candidate, _: str) -> Evidence | None:
+    """Ask for 12, 15, 18, 21 or 24 words, hardly any of them twice."""
+    found = re.split(r"[ ,]+", candidate.secret.lower())
+    if len(found) in (12, 15, 18, 21, 24) and len(set(found)) > len(found) * 0.8:
+        return Evidence(f"{len(found)} words", 0.9)
+    return None
+
+
 CHECKS: Mapping[str, Check] = {
     "entropy": entropy_check,
     "digits": digits,
@@ -197,8 +233,15 @@ CHECKS: Mapping[str, Check] = {
     "url-password": url_password,
     "snowflake": snowflake,
     "uuid": varied_uuid,
+    "uuid-or-random": uuid_or_random,
+    "marked": marked,
+    "base58check": base58check,
+    "seed-phrase": seed_phrase,
+    "named": contextual.named,
     "assigned": contextual.assigned,
     "stated": contextual.stated,
     "password": contextual.password,
+    "option": contextual.option,
+    "given": contextual.given,
 }
 """The names that rule files may use under ``checks``."""

@@ -15,7 +15,7 @@ PASSWORD_WORDS = vocabulary(
 KEY_WORDS = vocabulary(
     "secret secrets token apikey accesskey secretkey privatekey authkey credential credentials "
     "creds cred auth authorization bearer jwt apitoken accesstoken authtoken sas srt "
-    "passkey signature"
+    "passkey"
 )
 KEY_COMPANIONS = vocabulary(
     "api secret private access auth encryption encrypt signing sign master account shared client "
@@ -23,6 +23,12 @@ KEY_COMPANIONS = vocabulary(
     "cipher consumer generic server write read rest sdk live prod webhook integration"
 )
 """Words that make ``key`` a secret one."""
+KEYISH = KEY_WORDS | PASSWORD_WORDS | vocabulary("key keys api token tokens access license licence")
+FINGERPRINTS = vocabulary(
+    "commit sha sha1 sha256 sha512 md5 hash digest checksum fingerprint integrity etag revision rev "
+    "version build image blob tree ref release"
+)
+"""Words beside a hexadecimal string that is no secret."""
 INNOCENT_LAST = vocabulary(
     "id ids name names url uri urls file files path paths dir folder type types size length len "
     "count index field fields label column hash digest checksum fingerprint algorithm alg format "
