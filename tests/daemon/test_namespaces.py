@@ -1,8 +1,10 @@
 """Checkpoints in real network namespaces; the kernel's side is the fake."""
 
+import contextlib
 import os
 import socket
 import subprocess
+import time
 
 import pytest
 
@@ -133,10 +135,18 @@ def test_a_dialled_socket_is_in_the_namespace_it_was_asked_for(followed, residen
 def test_the_daemon_itself_never_leaves_its_namespace(followed, resident):
     before = os.stat("/proc/self/ns/net").st_ino
     followed.sweep(present(resident(), resident()))
-    tasks = {
-        os.stat(f"/proc/self/task/{task}/ns/net").st_ino for task in os.listdir("/proc/self/task")
-    }
-    assert tasks == {before}
+    deadline = time.monotonic() + 2  # a thread that was joined is still a task for a moment
+    while namespaces_of_threads() != {before} and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert namespaces_of_threads() == {before}
+
+
+def namespaces_of_threads():
+    found = set()
+    for task in os.listdir("/proc/self/task"):
+        with contextlib.suppress(OSError):
+            found.add(os.stat(f"/proc/self/task/{task}/ns/net").st_ino)
+    return found
 
 
 def test_processes_outside_the_watched_cgroup_are_left_alone(followed, resident):
@@ -149,5 +159,7 @@ def test_many_namespaces_leave_no_thread_behind(followed, resident):
     residents = [resident() for _ in range(20)]
     followed.sweep(present(*residents))
     assert len(followed.served) == 20
-    threads = len(os.listdir("/proc/self/task"))
-    assert threads < 10, "threads stay behind"
+    deadline = time.monotonic() + 2
+    while len(os.listdir("/proc/self/task")) > 9 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(os.listdir("/proc/self/task")) < 10, "threads stay behind"

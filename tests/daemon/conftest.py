@@ -1,0 +1,126 @@
+"""A worker's and a client's end of the daemon's sockets, over a fake kernel and a real store."""
+
+import asyncio
+import contextlib
+import socket
+
+import pytest
+
+from milecastle import catalogue, shipped, wire
+from milecastle.daemon.attribution import Attributor
+from milecastle.daemon.names import Names
+from milecastle.daemon.peer import Peer
+from milecastle.daemon.recording import Recorder
+from milecastle.daemon.workers import Shared, WorkerSession
+from milecastle.host import ExecutableHashes, ProcessTable
+from milecastle.kernel.fake import FakeKernel
+from milecastle.model import Standing
+from milecastle.store import Store
+
+
+@pytest.fixture(scope="session")
+def services():
+    loaded, _problems = catalogue.load(shipped.texts("config", "catalogue"))
+    return loaded
+
+
+@pytest.fixture
+def kernel():
+    fake = FakeKernel()
+    yield fake
+    fake.close()
+
+
+@pytest.fixture
+def store(tmp_path):
+    opened = Store.open(tmp_path / "milecastle.db")
+    yield opened
+    opened.close()
+
+
+class NoNamespaces:
+    served = ()
+
+    def dial(self, netns, family):
+        raise LookupError("none")
+
+
+@pytest.fixture
+def shared(kernel, store, services):
+    def service_of(number):
+        found = services.by_number(number)
+        return found.id if found else None
+
+    attributor = Attributor(ProcessTable(ExecutableHashes()), service_of)
+    return Shared(
+        kernel=kernel,
+        attributor=attributor,
+        names=Names(kernel, services, lambda _name: True),
+        recorder=Recorder(store, attributor, lambda _s: Standing.TOLERATED, now=lambda: 1e9),
+        listeners=(),
+        namespaces=NoNamespaces(),
+        standing=lambda _service: Standing.TOLERATED,
+        configuration=lambda: {"policy": {"text": "", "file": ""}},
+        serving=lambda: None,
+    )
+
+
+class End:
+    """The other end of a session: says frames, hears answers."""
+
+    def __init__(self, sock):
+        self.sock = sock
+        self._decoder = wire.Decoder()
+        self._heard = []
+
+    async def say(self, *frame):
+        await self.raw(wire.encode(wire.Frame(*frame)))
+
+    async def raw(self, data):
+        with contextlib.suppress(OSError):
+            await asyncio.get_running_loop().sock_sendall(self.sock, data)
+
+    async def hear(self):
+        """Return the next frame; None where the session was ended."""
+        while not self._heard:
+            try:
+                data = await asyncio.wait_for(
+                    asyncio.get_running_loop().sock_recv(self.sock, 1 << 16), 5
+                )
+            except ConnectionError:
+                return None
+            if not data:
+                return None
+            self._heard += self._decoder.feed(data)
+        return self._heard.pop(0)
+
+
+@pytest.fixture
+async def pair():
+    """Return (Peer, End) of a connected unix socket; a test may make several."""
+    made = []
+
+    def make():
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        theirs.setblocking(False)
+        peer = Peer(ours)
+        made.append((peer, theirs))
+        return peer, End(theirs)
+
+    yield make
+    for peer, sock in made:
+        peer.close()
+        sock.close()
+
+
+@pytest.fixture
+async def worker(pair, shared):
+    """Return a worker's end that has said hello, with its session."""
+    peer, end = pair()
+    session = WorkerSession(peer, shared)
+    task = asyncio.create_task(session.serve())
+    await end.say(1, "hello", {"version": wire.VERSION})
+    assert (await end.hear()).kind == "ok"
+    end.session = session
+    yield end
+    task.cancel()

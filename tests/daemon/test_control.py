@@ -1,0 +1,147 @@
+import asyncio
+import dataclasses
+
+import pytest
+
+from milecastle.daemon.control import Answers, Client
+from milecastle.model import Attribution, Connection, Endpoint, Grade, Process
+
+ADA = 1000
+
+
+@pytest.fixture
+def client(pair, store, shared):
+    """Return a client's end; ``uid`` and ``groups`` are what the kernel would say of it."""
+    tasks = []
+
+    def make(uid=0, groups=()):
+        peer, end = pair()
+        peer.credentials = dataclasses.replace(peer.credentials, uid=uid, gid=uid, groups=groups)
+        answers = Answers(
+            store,
+            shared.recorder,
+            status=lambda: {
+                "ready": True,
+                "version": "1",
+                "mode": "monitor",
+                "ca": {},
+                "secret": 1,
+            },
+            reload=lambda: {"changed": True, "problems": []},
+            group=4242,
+        )
+        tasks.append(asyncio.create_task(Client(peer, answers).serve()))
+        return end
+
+    yield make
+    for task in tasks:
+        task.cancel()
+
+
+@pytest.fixture
+def exchange(shared):
+    """Record one exchange of ada's, and return its id."""
+
+    def make(number=1):
+        process = Process(pid=77, comm="python3", uid=ADA, user="ada", started=1.0)
+        connection = Connection(number, Endpoint("198.51.100.9", 443), 1, 1, 77, 1)
+        known = Attribution(connection, process, "openai", Grade.EXACT, "kernel")
+        shared.attributor._known[number] = known
+        shared.recorder.record(
+            {
+                "cookie": number,
+                "exchange": f"01EXCHANGE{number:016}",
+                "started": 1000.0 + number,
+                "ended": 1001.0 + number,
+                "first_byte_ms": None,
+                "host": "api.openai.com",
+                "method": "POST",
+                "path": "/v1/chat/completions",
+                "status": 200,
+                "service": "openai",
+                "attributes": {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o"},
+                "findings": [],
+                "verdict": {
+                    "action": "allow",
+                    "applied": "allow",
+                    "rule": None,
+                    "reason": "no rule matched",
+                    "mode": "enforce",
+                },
+                "steps": [],
+                "request_bytes": 1,
+                "response_bytes": 2,
+            }
+        )
+        assert shared.recorder.refused == 0
+        return f"01EXCHANGE{number:016}"
+
+    return make
+
+
+async def ask(end, kind, **body):
+    await end.say(1, kind, body)
+    return await end.hear()
+
+
+async def test_root_and_the_group_see_all_and_a_stranger_only_their_own(client, exchange):
+    exchange()
+    for uid, groups, count in ((0, (), 1), (5, (4242,), 1), (ADA, (), 1), (5, (), 0)):
+        answer = await ask(client(uid, groups), "sessions", limit=10)
+        assert len(answer.body["result"]) == count, (uid, groups)
+
+
+async def test_another_user_s_session_is_not_even_told_to_exist(client, exchange):
+    exchange()
+    (session,) = (await ask(client(), "sessions", limit=1)).body["result"]
+    assert (await ask(client(ADA), "show", session=session["id"])).kind == "ok"
+    strange = await ask(client(5), "show", session=session["id"])
+    missing = await ask(client(5), "show", session="ffffffffffffffff")
+    assert strange.kind == missing.kind == "error"
+    assert strange.body["code"] == missing.body["code"] == "unknown"
+
+
+async def test_a_stranger_s_status_is_the_bare_one(client):
+    assert "secret" in (await ask(client(), "status")).body["result"]
+    assert "secret" not in (await ask(client(5), "status")).body["result"]
+
+
+async def test_only_root_may_reload(client):
+    assert (await ask(client(), "reload")).body["result"]["changed"] is True
+    assert (await ask(client(5, (4242,)), "reload")).body["code"] == "forbidden"
+
+
+async def test_tail_tells_what_happens_and_what_happened(client, exchange):
+    exchange(1)
+    end = client()
+    assert len((await ask(end, "tail", history=5)).body["result"]) == 1
+    second = exchange(2)
+    event = await end.hear()
+    assert (event.id, event.kind, event.body["event"]["id"]) == (0, "event", second)
+
+
+async def test_tail_keeps_other_users_exchanges_from_a_stranger(client, exchange):
+    stranger, owner = client(5), client(ADA)
+    await ask(stranger, "tail", history=0)
+    await ask(owner, "tail", history=0)
+    exchange()
+    assert (await owner.hear()).kind == "event"
+    answer = await ask(stranger, "status")
+    assert answer.kind == "ok", "an event came first"
+
+
+async def test_garbage_ends_the_client_and_the_next_one_is_served(client):
+    end = client()
+    await end.raw(b"\xff" * 64)
+    assert await end.hear() is None
+    assert (await ask(client(), "status")).kind == "ok"
+
+
+async def test_a_request_of_workers_is_no_request_of_clients(client):
+    assert await ask(client(), "attribute", address="::1", port=1, netns=1) is None
+
+
+async def test_a_silly_limit_is_bounded(client, exchange):
+    exchange()
+    assert len((await ask(client(), "sessions", limit=-(1 << 40))).body["result"]) == 1
+    assert len((await ask(client(), "sessions", limit=1 << 60)).body["result"]) == 1
