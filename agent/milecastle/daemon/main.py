@@ -18,11 +18,14 @@ from milecastle.daemon.rules import Rules
 from milecastle.daemon.status import Status
 from milecastle.model import Problem
 
+CANNOT_RUN = 1
+"""The host is not ready for it, now: worth another try."""
 BAD_INPUT = 2
+"""The configuration is wrong: another try changes nothing."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the daemon until SIGINT or SIGTERM. Exits 2 with one line a problem where it can't."""
+    """Run the daemon until SIGINT or SIGTERM; where it can't, say why, one line a problem."""
     options = parser().parse_args(arguments)
     logging.basicConfig(
         format="milecastled: %(message)s",
@@ -43,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         asyncio.run(run(options, configured, services, rules))
     except StartError as error:
-        return complain(str(error))
+        complain(str(error))
+        return CANNOT_RUN
     return 0
 
 

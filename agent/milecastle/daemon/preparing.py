@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +40,8 @@ def only_one(run_dir: Path) -> Iterator[None]:
 def published_catalogue(settings: Settings) -> list[Path]:
     """Copy the operator's catalogue files to where the signer's user may read them."""
     folder = settings.run_dir / "catalogue"
-    folder.mkdir(exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
     copies = []
     for number, path in enumerate(settings.catalogue):
         copy = folder / f"{number}-{path.name}"

@@ -124,11 +124,12 @@ def finding_record(finding: Finding, direction: Direction) -> dict[str, Any]:
 
 
 def steps(inspection: Inspection) -> list[dict[str, Any]]:
-    """Return why each rule matched or not, for the messages that have findings."""
+    """Return why each rule matched or not, for the messages that a rule had a say about."""
     explained = []
     for direction in DIRECTIONS:
         findings = inspection.told.findings.get(direction, ())
-        if findings:
+        verdict = inspection.told.verdicts.get(direction, ALLOWED)
+        if findings or verdict.rule:
             subject = inspection.subject(direction)
             for step in inspection.inspector.policy.explain(
                 subject, findings, now=inspection.context.started
