@@ -28,6 +28,7 @@ from tests.lab.spawn import within
 from tests.lab.traces import Traces, attached, take
 
 COMMANDS = Path(__file__).parents[2] / ".venv" / "bin"
+CONFIG = "milecastle.yaml"
 READY_SECONDS = 30.0
 """Far above the bar of 5 s, which a benchmark watches; a test wants the reason, not the time."""
 STOP_SECONDS = 10.0
@@ -43,8 +44,13 @@ class Agent:
     lab: Lab
     folder: Path
     cgroup: Path
+    home: Path
+    """The cgroup of the daemon itself."""
+    resolver: bool
     process: subprocess.Popen[str]
-    ready_seconds: float
+    ready_seconds: float = 0.0
+    found: frozenset[Path] = frozenset()
+    """Cgroups that were there before the daemon was."""
 
     @classmethod
     @contextmanager
@@ -69,18 +75,15 @@ class Agent:
         with tempfile.TemporaryDirectory(prefix=f"{lab.name}-{name}-") as temporary:
             folder = Path(temporary)
             folder.chmod(0o755)  # the agent's users enter it
-            config = write_config(folder, cgroup, lab, policy, settings)
-            process = start(lab, folder, home, config, resolver)
-            begun = time.monotonic()
+            write_config(folder, cgroup, lab, policy, settings)
+            agent = cls(lab, folder, cgroup, home, resolver, start(lab, folder, home, resolver))
             try:
-                agent = cls(lab, folder, cgroup, process, 0.0)
                 agent.await_ready()
-                agent.ready_seconds = time.monotonic() - begun
                 yield agent
                 agent.stop()
             finally:
                 cgroups.remove(home)  # whatever the test did, no daemon outlives it
-                process.wait(timeout=STOP_SECONDS)
+                agent.process.wait(timeout=STOP_SECONDS)
                 cgroups.remove(cgroup)
 
     # --- the command line ---------------------------------------------------------------------
@@ -138,6 +141,17 @@ class Agent:
         words = shlex.split(self.cli("trust", "env").stdout, comments=True)
         return dict(word.split("=", 1) for word in words if "=" in word)
 
+    def any_env(self) -> dict[str, str]:
+        """Return variables to trust both, milecastle and the lab's authority.
+
+        So it is on a real host, where providers have certificates of public authorities; a call
+        that goes direct then succeeds, and only its issuer tells.
+        """
+        bundle = self.folder / "any.pem"
+        texts = (Path(self.trust_env()["SSL_CERT_FILE"]), self.lab.ca_pem)
+        bundle.write_text("".join(path.read_text() for path in texts))
+        return {**self.trust_env(), "SSL_CERT_FILE": str(bundle), "CURL_CA_BUNDLE": str(bundle)}
+
     # --- clients and processes ----------------------------------------------------------------
 
     def run_client(
@@ -160,10 +174,17 @@ class Agent:
                 found[owner].append(child.pid)
         return found
 
+    def cgroups(self) -> frozenset[Path]:
+        """Return the cgroups below the watched one."""
+        return frozenset(path for path in self.cgroup.iterdir() if path.is_dir())
+
     def log(self) -> str:
         return (self.folder / "milecastled.log").read_text(errors="replace")
 
     def await_ready(self) -> None:
+        """Wait until the daemon intercepts, and note how long that took."""
+        begun = time.monotonic()
+
         def ready() -> bool:
             if self.process.poll() is not None:
                 raise RuntimeError(f"milecastled ended: {self.process.returncode}\n{self.log()}")
@@ -172,6 +193,13 @@ class Agent:
 
         if not until(ready, READY_SECONDS):
             raise RuntimeError(f"not ready after {READY_SECONDS:.0f} s\n{self.log()}")
+        self.ready_seconds = time.monotonic() - begun
+
+    def start_again(self) -> None:
+        """Start the daemon anew, on whatever the one before has left."""
+        self.found = self.cgroups()
+        self.process = start(self.lab, self.folder, self.home, self.resolver)
+        self.await_ready()
 
     def stop(self) -> None:
         """End it as Ctrl-C would, and see that nothing of it is left."""
@@ -193,11 +221,7 @@ class Agent:
         left = traces.remains()
         left |= {"hooks": hooks} if (hooks := attached(self.cgroup)) else {}
         left |= {"sockets": found} if (found := list(self.run_dir.glob("*.sock"))) else {}
-        left |= (
-            {"cgroups": found}
-            if (found := [p for p in self.cgroup.iterdir() if p.is_dir()])
-            else {}
-        )
+        left |= {"cgroups": found} if (found := self.cgroups() - self.found) else {}
         if left:
             raise AssertionError(f"milecastled left behind: {left}\n{self.log()}")
 
@@ -211,7 +235,7 @@ class Agent:
 
 def write_config(
     folder: Path, cgroup: Path, lab: Lab, policy: str | None, settings: Mapping[str, Any]
-) -> Path:
+) -> None:
     document: dict[str, Any] = {
         "cgroup": str(cgroup),
         "state_dir": str(folder / "state"),
@@ -223,22 +247,18 @@ def write_config(
     if policy is not None:
         (folder / "policy.yaml").write_text(policy)
         document["policy"] = str(folder / "policy.yaml")
-    path = folder / "milecastle.yaml"
-    path.write_text(yaml.safe_dump(document, sort_keys=False))
-    return path
+    (folder / CONFIG).write_text(yaml.safe_dump(document, sort_keys=False))
 
 
-def start(
-    lab: Lab, folder: Path, home: Path, config: Path, resolver: bool
-) -> subprocess.Popen[str]:
+def start(lab: Lab, folder: Path, home: Path, resolver: bool) -> subprocess.Popen[str]:
     """Start the daemon in the cgroup ``home``, away from its clients."""
     command = within(
         home,
-        [str(COMMANDS / "milecastled"), "--config", str(config)],
+        [str(COMMANDS / "milecastled"), "--config", str(folder / CONFIG)],
         namespaces={"mount": lab.mounts} if resolver else None,
         folder=folder if resolver else None,
     )
-    with (folder / "milecastled.log").open("w") as output:
+    with (folder / "milecastled.log").open("a") as output:
         return subprocess.Popen(
             command,
             env={**os.environ, "PATH": search_path()},

@@ -21,7 +21,7 @@ BODY = '{"model":"gpt-4o-mini","messages":[{"role":"user","content":"caller %d %
 
 def age() -> float:
     """Return the milliseconds since this process began."""
-    with open("/proc/self/stat") as file:  # noqa: PTH123 - pathlib would be most of the time
+    with open("/proc/self/stat") as file:
         begun = int(file.read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
     return (time.clock_gettime(time.CLOCK_BOOTTIME) - begun) * 1000
 
