@@ -10,6 +10,7 @@ from milecastle.providers.delta import Delta
 from milecastle.providers.errors import error_body
 from milecastle.providers.exchange import (
     closing_events,
+    is_stream,
     open_stream,
     parse_request,
     parse_response,
@@ -18,14 +19,18 @@ from milecastle.providers.format import Format
 from milecastle.providers.recognition import recognise
 from milecastle.providers.rewriting import rewrite
 from milecastle.providers.segments import segments
+from milecastle.providers.session import Session, open_session
 from milecastle.providers.stream import Stream
 
 __all__ = [
     "Delta",
     "Format",
+    "Session",
     "Stream",
     "closing_events",
     "error_body",
+    "is_stream",
+    "open_session",
     "open_stream",
     "parse_request",
     "parse_response",

@@ -90,6 +90,8 @@ class Answer:
     start: int = 0
     end: int = 0
     """The current wire event's bytes."""
+    prefix: str = ""
+    """Stands before every place: the event is itself a value of a larger document."""
     ended: bool = False
     """The provider said that the answer is complete."""
     turn: int = 0
@@ -156,7 +158,7 @@ class Answer:
                 text,
                 self.start,
                 self.end,
-                place,
+                self.prefix + place,
                 name=part.name,
             )
         )
@@ -168,7 +170,7 @@ class Answer:
         opened = self.open(key, part.kind, part.place, choice=choice)
         self._count(part.text)
         opened.finished = part
-        here = part.place if place is None else place
+        here = self.prefix + (part.place if place is None else place)
         if part.text or part.leaves or part.uri:
             self.deltas.append(
                 Delta(
@@ -190,7 +192,16 @@ class Answer:
         if text:
             message, index = (part.message, part.index) if part else (-1, -1)
             self.deltas.append(
-                Delta(kind, message, index, text, self.start, self.end, place, whole=True)
+                Delta(
+                    kind,
+                    message,
+                    index,
+                    text,
+                    self.start,
+                    self.end,
+                    self.prefix + place,
+                    whole=True,
+                )
             )
 
     def leave_over(self, value: Json) -> None:

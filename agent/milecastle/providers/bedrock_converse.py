@@ -39,6 +39,12 @@ def read_body(ask: Ask, body: dict[str, Json], place: str) -> None:
         schema = mapping(described.get("inputSchema")).get("json")
         shown: Json = {**described, "inputSchema": schema} if schema is not None else described
         ask.offer(tool, f"{place}/toolConfig/tools/{index}", shown, "function")
+    structure = mapping(
+        mapping(mapping(body.get("outputConfig")).get("textFormat")).get("structure")
+    )
+    if isinstance(structured := structure.get("jsonSchema"), dict):
+        here = f"{place}/outputConfig/textFormat/structure/jsonSchema"
+        ask.offer(structured, here, None, "response_format")
     for name, value in mapping(body.get("promptVariables")).items():
         for leaf in leaves(value, f"{place}/promptVariables/{name}"):
             ask.say("user", [Part("text", leaf.text, leaf.place)])

@@ -112,6 +112,9 @@ def response(answer: Answer, document: Json) -> None:
     if set(body) <= {"message", "Message", "__type"} and body:
         bedrock_converse.read_error(answer, body)
         return
+    if isinstance(document, list):  # a SageMaker endpoint behind Bedrock
+        _PLAIN["sagemaker"].response(answer, document)
+        return
     spoken = answered(answer.base.request_model, body)
     spoken.response(answer, document)
 

@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from milecastle.model import Json, Leaf, Part, PartKind
-from milecastle.providers.leaves import is_structural, label, leaves
+from milecastle.providers.leaves import is_structural, label, leaves, text_leaves
 from milecastle.providers.media import blob, decoded
 from milecastle.providers.parts import call, link, rendered
 from milecastle.providers.typed import first, items, mapping, string, word
+
+MOST_LEAVES = 2_000
+"""A result in JSON with more strings than this is read as one text."""
 
 type Block = dict[str, Json]
 type Reader = Callable[[Block, str], list[Part]]
@@ -56,7 +59,10 @@ def read_result(
 ) -> list[Part]:
     """Return what a tool answered: one response part, and a part for each medium in it."""
     if isinstance(value, str):
-        return [Part("tool_call_response", value, place, name, call_id)]
+        # many tools answer in JSON, where escapes would hide what stands at a line's beginning
+        inner = text_leaves(value, place)
+        inner = inner if len(inner) <= MOST_LEAVES else ()
+        return [Part("tool_call_response", value, place, name, call_id, inner)]
     if not isinstance(value, list):
         text = "" if value is None else rendered(value)
         found = leaves(value, place)
@@ -281,6 +287,20 @@ def _converse_medium(key: str) -> Reader:
     return read
 
 
+def _inside(key: str) -> Reader:
+    """Read every text below a key: ``{guardContent: {text: {text: ...}}}``."""
+
+    def read(block: Block, place: str) -> list[Part]:
+        found = leaves(block.get(key), f"{place}/{key}")
+        return [
+            Part("text", each.text, each.place)
+            for each in found
+            if not is_structural(label(each.place), each.text)
+        ]
+
+    return read
+
+
 def _json(block: Block, place: str) -> list[Part]:
     value = block.get("json")
     return [Part("text", rendered(value), f"{place}/json", leaves=leaves(value, f"{place}/json"))]
@@ -331,6 +351,9 @@ BY_TYPE: Mapping[str, Reader] = {
 """By ``type``. Anthropic's server tools (``*_tool_use``, ``*_tool_result``) are read alike."""
 
 BY_KEY: Mapping[str, Reader] = {
+    "guardContent": _inside("guardContent"),
+    "citationsContent": _inside("citationsContent"),
+    "searchResult": _inside("searchResult"),
     "toolUse": _converse_call,
     "toolResult": _converse_result,
     "reasoningContent": _converse_reasoning,

@@ -33,6 +33,8 @@ class Dialect:
     error: ErrorShape
     """How this provider writes an error."""
     closing: Callable[[Answer, str], bytes] = no_closing
+    socket: bool = False
+    """It is spoken over WebSockets: one document a message, both ways."""
     plain_events: frozenset[str] = frozenset()
     """Events whose data is bare text, not JSON; ``event`` is given it as a string."""
     """End a stream whose rest is withheld: answer so far, reason for the reader."""

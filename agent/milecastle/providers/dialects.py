@@ -31,6 +31,7 @@ DIALECTS: Mapping[str, Dialect] = {
     "openai-chat": openai_chat.DIALECT,
     "openai-responses": openai_responses.DIALECT,
     "openai-realtime": openai_realtime.DIALECT,
+    "openai-responses-socket": openai_realtime.DIALECT,
     "openai-assistants": openai_assistants.DIALECT,
     "openai-files": unknown.DIALECT,
     "openai-traces": unknown.DIALECT,
@@ -49,6 +50,7 @@ DIALECTS: Mapping[str, Dialect] = {
     "connect": replace(unknown.DIALECT, error="connect"),
     "gemini-web": unknown.DIALECT,
     "unknown": unknown.DIALECT,
+    "unknown-socket": replace(unknown.DIALECT, socket=True),
     **web.DIALECTS,
     **{name: dialect_of_fields(fields) for name, fields in plain.FIELDS.items()},
 }

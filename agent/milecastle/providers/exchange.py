@@ -8,6 +8,8 @@ from milecastle.providers.answer import Answer
 from milecastle.providers.dialects import dialect
 from milecastle.providers.format import Format
 from milecastle.providers.framings import framing_for
+from milecastle.providers.lines import Whole
+from milecastle.providers.session import recorded
 from milecastle.providers.stream import Stream
 
 
@@ -17,7 +19,10 @@ def parse_request(wire: Format, head: RequestHead, body: bytes) -> Exchange:
     ``body`` has no content encoding any more. ``wire`` is recognition's answer for it.
     """
     ask = bodies.read_request(wire, head, body)
-    dialect(wire.name).request(ask)
+    spoken = dialect(wire.name)
+    if spoken.socket and isinstance(ask.document, list):
+        return recorded(wire, ask.document)
+    spoken.request(ask)
     return ask.freeze()
 
 
@@ -25,6 +30,11 @@ def open_stream(exchange: Exchange, head: ResponseHead) -> Stream:
     """Return the reader of an answer that is still to come."""
     framing = framing_for(exchange, head)
     return Stream(Answer(exchange), framing, head, dialect(exchange.format))
+
+
+def is_stream(exchange: Exchange, head: ResponseHead) -> bool:
+    """Tell whether an answer comes in events, so that it is read as it comes."""
+    return not isinstance(framing_for(exchange, head), Whole)
 
 
 def parse_response(exchange: Exchange, head: ResponseHead, body: bytes) -> Exchange:

@@ -85,4 +85,4 @@ def event(answer: Answer, name: str, value: Json) -> None:
         answer.begin_turn()
 
 
-DIALECT = Dialect(request, gemini.response, event, "google")
+DIALECT = Dialect(request, gemini.response, event, "google", socket=True)

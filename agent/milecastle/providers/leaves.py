@@ -109,15 +109,23 @@ def label(place: str) -> str:
 
 
 def _gather(value: Json, place: str, found: list[Leaf]) -> None:
+    # strings are taken in their container's loop: a call for each would double the cost
     if type(value) is str:
         if value:
             found.append(Leaf(place, value))
     elif type(value) is dict:
         for key, below in value.items():
-            here = f"{place}/{token(key)}"
-            if is_telling(key):
-                found.append(Leaf(here + "~", key))
-            _gather(below, here, found)
+            if len(key) <= LONG_KEY and key.isidentifier():
+                here = f"{place}/{key}"
+            else:
+                here = f"{place}/{token(key)}"
+                if is_telling(key):
+                    found.append(Leaf(here + "~", key))
+            if type(below) is str:
+                if below:
+                    found.append(Leaf(here, below))
+            elif below is not None:
+                _gather(below, here, found)
     elif type(value) is list:
         if set(map(type, value)) <= _NUMBERS:
             return  # an embedding, an array of tokens
@@ -138,10 +146,15 @@ def _leave_over(
         if place in claimed:
             return
         for name, below in value.items():
-            here = f"{place}/{token(name)}"
-            if is_telling(name):
-                found.append(Leaf(here + "~", name))
-            _leave_over(below, here, name, claimed, prose, found)
+            if len(name) <= LONG_KEY and name.isidentifier():
+                here = f"{place}/{name}"
+            else:
+                here = f"{place}/{token(name)}"
+                if is_telling(name):
+                    found.append(Leaf(here + "~", name))
+            kind = type(below)
+            if kind is dict or kind is list or (kind is str and here not in claimed):
+                _leave_over(below, here, name, claimed, prose, found)
     elif type(value) is list:
         if place in claimed or set(map(type, value)) <= _NUMBERS:
             return

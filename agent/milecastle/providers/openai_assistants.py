@@ -18,7 +18,7 @@ from milecastle.providers.openai_chat import read_error, read_tools, tool_call
 from milecastle.providers.parts import role
 from milecastle.providers.typed import items, mapping, string, word
 
-INSTRUCTIONS = ("instructions", "additional_instructions", "description")
+INSTRUCTIONS = ("name", "description", "instructions", "additional_instructions")
 
 
 def request(ask: Ask) -> None:

@@ -112,6 +112,8 @@ def response(answer: Answer, document: Json) -> None:
         message = mapping(told.get("message"))
         for number, part in enumerate(message_parts(message, place)):
             answer.put(number, part, choice=index)
+        if text := string(told.get("text")):  # a completion, answered to a chat
+            answer.put("text", Part("text", text, f"/choices/{position}/text"), choice=index)
         answer.finish(first(told, "finish_reason", "finishReason"), index)
     answer.leave_over(document)
 
@@ -153,6 +155,9 @@ def event(answer: Answer, name: str, value: Json) -> None:
         elif message := mapping(told.get("message")):  # the last chunk of some hosts
             for part in message_parts(message, f"/choices/{position}/message"):
                 answer.repeat(part.kind, part.text, part.place)
+        if text := string(told.get("text")):
+            grows = answer.open("text", "text", f"/choices/{index}/text", choice=index)
+            answer.grow(grows, text, f"/choices/{position}/text")
         if (reason := first(told, "finish_reason", "finishReason")) is not None:
             answer.finish(reason, index)
 

@@ -98,4 +98,6 @@ ECHOES = frozenset(
 """Events that repeat what the client sent, or hold no text."""
 
 
-DIALECT = Dialect(request, openai_responses.response, event, "openai", openai_responses.closing)
+DIALECT = Dialect(
+    request, openai_responses.response, event, "openai", openai_responses.closing, socket=True
+)

@@ -53,6 +53,10 @@ def read_instructions(ask: Ask, value: Json, place: str) -> None:
         ask.system += read_item(mapping(item), f"{place}/{index}")
 
 
+OFFERS = frozenset({"additional_tools"})
+"""Items that hold tool definitions."""
+
+
 def read_input(ask: Ask, value: Json, place: str) -> None:
     """Read input: a string, or a list of items."""
     if isinstance(value, str):
@@ -63,6 +67,10 @@ def read_input(ask: Ask, value: Json, place: str) -> None:
         if isinstance(item, str):
             ask.say("user", [Part("text", item, here)])
         elif isinstance(item, dict):
+            if item.get("type") in OFFERS:
+                for number, tool in enumerate(items(item.get("tools"))):
+                    ask.offer(tool, f"{here}/tools/{number}")
+                continue
             ask.say(speaker(item), read_item(item, here))
 
 

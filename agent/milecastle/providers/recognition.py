@@ -8,15 +8,17 @@ The first row that fits wins. What fits no row but has a body, to a host of the 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, unquote
 
 from milecastle.model import RequestHead
 from milecastle.providers.format import Format
 from milecastle.providers.hosts import provider
-from milecastle.providers.shape import by_shape
+from milecastle.providers.shape import convinces, document, of_value
+from milecastle.providers.typed import mapping
 
 LONGEST_PATH = 8 << 10
+MCP_HEADERS = frozenset({"mcp-session-id", "mcp-protocol-version"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Row:
     everywhere: bool = False
     """The path alone convinces, also at a host that is not of the catalogue."""
     provider: str | None = None
+    socket: bool = False
+    """It is the opening of a WebSocket."""
 
 
 def _row(
@@ -44,6 +48,7 @@ def _row(
     methods: str = "POST",
     everywhere: bool = False,
     provider: str | None = None,
+    socket: bool = False,
 ) -> Row:
     return Row(
         wire,
@@ -53,6 +58,7 @@ def _row(
         frozenset(methods.split()),
         everywhere,
         provider,
+        socket,
     )
 
 
@@ -68,6 +74,17 @@ _OLLAMA = r"^(?:localhost|127\.|\[?::1|ollama\.com|.*ollama)"
 ROWS: tuple[Row, ...] = (
     # credentials: forwarded, never read
     _row(None, "", r"/oauth2?/(?:v\d/)?token$|/copilot_internal/v2/token$|/oauth/device/code$"),
+    # WebSockets
+    _row("gemini-live", "chat", r"BidiGenerateContent$", everywhere=True, socket=True),
+    _row("openai-realtime", "chat", r"/realtime$", everywhere=True, socket=True),
+    _row("openai-responses-socket", "chat", r"/responses$", everywhere=True, socket=True),
+    _row(
+        "copilot-web",
+        "chat",
+        r"^/c/api/chat$|(?i:/chathub)",
+        r"microsoft\.com$|office\.com$|bing\.com$",
+        socket=True,
+    ),
     # web interfaces and hosts whose paths say little
     _row("chatgpt-web", "chat", r"^/backend-(?:api|anon)/(?:f/)?conversation$", _CHATGPT),
     _row(
@@ -395,8 +412,13 @@ def recognise(head: RequestHead, body: bytes | None, *, known: bool = True) -> F
     host = re.sub(r":\d+$", "", host)
     path = path.rstrip("/") or "/"
     method = head.method.upper()
+    socket = head.headers.get("upgrade", "").lower() == "websocket"
     for row in ROWS:
-        if method not in row.methods or (row.host and not row.host.search(host)):
+        if (
+            socket != row.socket
+            or (method not in row.methods and not socket)
+            or (row.host and not row.host.search(host))
+        ):
             continue
         found = row.path.search(path)
         if found is None:
@@ -405,19 +427,24 @@ def recognise(head: RequestHead, body: bytes | None, *, known: bool = True) -> F
             return None
         if not (known or row.everywhere):
             continue
-        if not known and not _convincing(row.format, body):
+        if not (known or socket or convinces(row.format, body)):
             continue
         return _format(row.format, row.operation, head, host, query, found, row.provider)
+    if socket:
+        return (
+            _format("unknown-socket", "unknown", head, host, query, None, None) if known else None
+        )
+    if method == "GET" and not MCP_HEADERS.isdisjoint(head.headers):
+        return _format("mcp", "listen", head, host, query, None, None)
     if method not in ("POST", "PUT", "PATCH") or not body:
         return None
-    shaped = by_shape(head, body)
+    value = document(body)
+    first = next(iter(value), None) if isinstance(value, list) else value  # a JSON-RPC batch
+    shaped = of_value(mapping(first), head)
     if shaped is not None:
-        return _format(*shaped, head, host, query, None, None)
+        wire = _format(*shaped, head, host, query, None, None)
+        return replace(wire, call=mapping(value).get("id"))
     return _format("unknown", "unknown", head, host, query, None, None) if known else None
-
-
-def _convincing(wire: str, body: bytes | None) -> bool:
-    return body is not None
 
 
 def _format(

@@ -38,5 +38,5 @@ def closing(answer: Answer, reason: str) -> bytes:
 
 
 DIALECT = Dialect(
-    _BODIES.request, _BODIES.response, event, "detail", closing, frozenset({"output"})
+    _BODIES.request, _BODIES.response, event, "detail", closing, plain_events=frozenset({"output"})
 )

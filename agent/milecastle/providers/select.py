@@ -27,6 +27,13 @@ def pick(value: Json, path: str) -> list[Picked]:
 
 
 def _members(found: list[Picked], key: str) -> list[Picked]:
+    if key.isdecimal():
+        number = int(key)
+        return [
+            Picked(each.value[number], f"{each.place}/{key}", each.index)
+            for each in found
+            if isinstance(each.value, list) and number < len(each.value)
+        ]
     return [
         Picked(each.value[key], f"{each.place}/{token(key)}", each.index)
         for each in found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from milecastle.model import Exchange, Json, ParseError, RequestHead, Segment
+from milecastle.model import Exchange, Json, Leaf, ParseError, Part, RequestHead, Segment
 from milecastle.providers.answer import Answer
 from milecastle.providers.ask import Ask
 from milecastle.providers.connect import strings
@@ -62,23 +62,61 @@ class Session:
         return deltas
 
     def _add(self, told: Exchange) -> None:
-        before = self._answer.base
-        self._answer.base = replace(
-            before,
-            request_model=told.request_model or before.request_model,
-            system_instructions=told.system_instructions or before.system_instructions,
-            tool_definitions=told.tool_definitions or before.tool_definitions,
-            input_messages=(*before.input_messages, *told.input_messages)[-MOST_MESSAGES:],
-            parameters={**before.parameters, **told.parameters},
-            conversation_id=told.conversation_id or before.conversation_id,
-            stream=True,
-            unclaimed=(*before.unclaimed, *told.unclaimed)[-MOST_MESSAGES:],
-        )
+        self._answer.base = joined(self._answer.base, told)
 
 
 def open_session(wire: Format, head: RequestHead) -> Session:
     """Return the reader of a WebSocket that was opened with this request."""
     return Session(wire)
+
+
+def recorded(wire: Format, documents: list[Json]) -> Exchange:
+    """Return what a client sent over a WebSocket, recorded as one array of messages."""
+    spoken = dialect(wire.name)
+    told = Ask(wire, {}).freeze()
+    for index, value in enumerate(documents):
+        ask = Ask(wire, value)
+        spoken.request(ask)
+        told = joined(told, moved(ask.freeze(), f"/{index}"))
+    return told
+
+
+def joined(before: Exchange, told: Exchange) -> Exchange:
+    """Return a conversation with one more message of the client; settings are the latest."""
+    return replace(
+        before,
+        request_model=told.request_model or before.request_model,
+        system_instructions=told.system_instructions or before.system_instructions,
+        tool_definitions=told.tool_definitions or before.tool_definitions,
+        input_messages=(*before.input_messages, *told.input_messages)[-MOST_MESSAGES:],
+        parameters={**before.parameters, **told.parameters},
+        conversation_id=told.conversation_id or before.conversation_id,
+        stream=True,
+        unclaimed=(*before.unclaimed, *told.unclaimed)[-MOST_MESSAGES:],
+    )
+
+
+def moved(told: Exchange, prefix: str) -> Exchange:
+    """Return an Exchange whose places stand below ``prefix``."""
+
+    def below(leaf: Leaf) -> Leaf:
+        return Leaf(prefix + leaf.place, leaf.text)
+
+    def part_below(part: Part) -> Part:
+        return replace(part, place=prefix + part.place, leaves=tuple(map(below, part.leaves)))
+
+    return replace(
+        told,
+        system_instructions=tuple(map(part_below, told.system_instructions)),
+        input_messages=tuple(
+            replace(each, parts=tuple(map(part_below, each.parts))) for each in told.input_messages
+        ),
+        tool_definitions=tuple(
+            replace(each, place=prefix + each.place, leaves=tuple(map(below, each.leaves)))
+            for each in told.tool_definitions
+        ),
+        unclaimed=tuple(map(below, told.unclaimed)),
+    )
 
 
 def _documents(data: bytes, *, strict: bool) -> list[Json]:

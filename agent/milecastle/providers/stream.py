@@ -100,7 +100,14 @@ class Stream:
         kind = self._head.headers.get("content-type", "").partition(";")[0].strip().lower()
         failed = self._head.status >= 400
         if "json" in kind or body.lstrip()[:1] in (b"{", b"["):
-            self._dialect.response(self.answer, read(body))
+            value = read(body)
+            if self._dialect.socket and isinstance(value, list):  # a recorded conversation
+                for index, each in enumerate(value):
+                    self.answer.prefix = f"/{index}"
+                    self._dialect.event(self.answer, "", each)
+                self.answer.prefix = ""
+            else:
+                self._dialect.response(self.answer, value)
         else:
             part = attachment(body, 0, len(body), mime_type=kind or None, name=None)
             self.answer.put("body", part)

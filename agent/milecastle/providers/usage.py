@@ -60,6 +60,7 @@ NAMES: dict[str, str] = {
     "input_token_length": "input_tokens",
     "total_input_tokens": "input_tokens",
     "total_output_tokens": "output_tokens",
+    "total_tokens": "input_tokens",  # embeddings and rankings say no more
 }
 """Path in the provider's usage object -> field of Usage. Of two names for one field the first
 that has a figure wins, so what a provider measured stands before what it billed."""
@@ -68,7 +69,7 @@ _PATHS = {name: tuple(name.split("/")) for name in NAMES}
 
 
 def read(source: Json, before: Usage | None = None) -> Usage:
-    """Return what ``source`` says; where it is silent, what was known before."""
+    """Return what ``source`` says; where it is silent or says 0, what was known before."""
     found: dict[str, int] = {}
     values = mapping(source)
     for name, path in _PATHS.items():
@@ -78,7 +79,7 @@ def read(source: Json, before: Usage | None = None) -> Usage:
         for key in path:
             value = mapping(value).get(key)
         number = count(value)
-        if number is not None:
+        if number is not None and not (number == 0 and getattr(before, NAMES[name], None)):
             found[NAMES[name]] = number
     return replace(before or Usage(), **found)
 

@@ -9,6 +9,7 @@ where it is the last one again.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import orjson
 
@@ -216,5 +217,5 @@ DIALECTS: Mapping[str, Dialect] = {
     "grok-web": dialect(GROK),
     "huggingchat-web": dialect(HUGGINGCHAT),
     "duckchat-web": dialect(DUCK),
-    "copilot-web": dialect(COPILOT),
+    "copilot-web": replace(dialect(COPILOT), socket=True),
 }
