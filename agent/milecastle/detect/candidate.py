@@ -15,6 +15,8 @@ class Candidate:
     secret: str
     name: str = ""
     """The name that it stood under (``db_password``), where the rule's pattern has one."""
+    between: str = ""
+    """What stands between the name and the secret: quotes, a sign, a word."""
     before: str = ""
     """Up to NEARBY code points of the text before it, on whatever line."""
     after: str = ""

@@ -34,6 +34,8 @@ PLACE = re.compile(
     re.I,
 )
 UUID = re.compile(r"^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$", re.I)
+NUMBERED = re.compile(r"^[A-Za-z]+[-_ ]?\d{1,4}$")
+"""SHA-256, argon2, Windows10."""
 HEX = re.compile(r"^[0-9a-f]+$", re.I)
 
 
@@ -54,6 +56,8 @@ def kind(name: str) -> str:
         return "key"
     if "key" in parts and KEY_COMPANIONS & set(parts):
         return "key"
+    if parts[-1] == "key" and len(parts) > 1:
+        return "other key"
     return ""
 
 
@@ -97,8 +101,7 @@ def named(candidate: Candidate, _: str) -> Evidence | None:
     found = set(words(candidate.name))
     if found & FINGERPRINTS:
         return None
-    between = candidate.context[: -len(candidate.secret) or None].rpartition(candidate.name[-1:])[2]
-    if found & KEYISH or any(sign in between for sign in "=:>"):
+    if found & KEYISH or any(sign in candidate.between for sign in "=:>"):
         return Evidence()
     return None
 
@@ -107,16 +110,28 @@ def assigned(candidate: Candidate, _: str) -> Evidence | None:
     """Judge ``name = value`` by what the name promises."""
     value = candidate.secret
     promise = kind(candidate.name)
+    if any(sign in candidate.between for sign in ",(") and not is_argument(candidate):
+        return None
     if not promise or is_placeholder(value) or is_expression(value, candidate.quoted):
         return None
     if promise == "password":
         return password(candidate, "")
     if len(value) < 10 or not is_random(value):
         return None
+    if promise == "other key" and (len(value) < 24 or HEX.match(value) or UUID.match(value)):
+        return None
     bits = entropy(value)
     if bits < 2.9:
         return None
     return Evidence(f"{candidate.name[-40:]}, entropy {bits:.1f} bits", 0.8)
+
+
+def is_argument(candidate: Candidate) -> bool:
+    """Tell ``("API_KEY", "…")`` and ``password("…")`` from code that stands side by side."""
+    return candidate.quoted and bool(ARGUMENT.match(candidate.between))
+
+
+ARGUMENT = re.compile(r"^(?:[\"'`][\])]?\s{0,4},|\\?[\"'`]?\()\s{0,4}[rbuf]?\\?[\"'`]$|^.*=")
 
 
 def password(candidate: Candidate, _: str) -> Evidence | None:
@@ -138,6 +153,8 @@ def stated(candidate: Candidate, _: str) -> Evidence | None:
     value = candidate.secret
     if is_placeholder(value) or len(value) < 5 or PLACE.search(value):
         return None
+    if not candidate.quoted and is_expression(value, False):
+        return None
     signs = sum(not char.isalnum() for char in value)
     has_digit = any(char.isdecimal() for char in value)
     if plain_words(value) or not (has_digit or signs):
@@ -152,7 +169,7 @@ def stated(candidate: Candidate, _: str) -> Evidence | None:
 def option(candidate: Candidate, _: str) -> Evidence | None:
     """Judge a value that stands where a password has to stand: an option, a file's field."""
     value = candidate.secret
-    if len(value) < 4 or is_placeholder(value) or value.startswith(("-", "/", "$", "%", "@")):
+    if len(value) < 4 or is_placeholder(value) or value[0] in "-/%@":
         return None
     if PLACE.search(value) or plain_words(value) or (classes(value) < 2 and not is_random(value)):
         return None
@@ -164,7 +181,12 @@ def given(candidate: Candidate, argument: str) -> Evidence | None:
     value = candidate.secret
     if len(value) < 6 or classes(value) < 3 or stated(candidate, argument) is None:
         return None
-    if not any(map(str.isdecimal, value)) or is_expression(value, True) or "://" in value:
+    if (
+        not any(map(str.isdecimal, value))
+        or NUMBERED.match(value)
+        or is_expression(value, True)
+        or "://" in value
+    ):
         return None
     return Evidence("a phrase gives it", 0.8)
 

@@ -38,8 +38,8 @@ WORDS = re.compile(
     re.IGNORECASE,
 )
 REFERENCE = re.compile(
-    r"^\$|\$\{|\$\(|\{\{|\}\}|^<|>$|^%[A-Za-z(]|%>$|^\[[A-Za-z_ -]+\]$|^\{[A-Za-z_. -]+\}$"
-    r"|process\.env|os\.environ|getenv|secrets\.|env\.[A-Z]|vault:|ssm:|op://|keyring|ENC\[",
+    r"^\$(?!\w{1,2}\$)|\$\{|\$\(|\{\{|\}\}|^<|>$|^%[A-Za-z(]|%>$|^\[[A-Za-z_ -]+\]$"
+    r"|^\{[A-Za-z_. -]+\}$|process\.env|os\.environ|getenv|secrets\.|env\.[A-Z]|vault:|ssm:|op://|keyring|ENC\[",
 )
 """A variable, a template's hole or a secret store's address: the secret is somewhere else."""
 RUN = re.compile(r"(.)\1{5}")

@@ -130,6 +130,7 @@ class Patterns:
             candidate = Candidate(
                 secret=text[start:end],
                 name=whole_name(text, span.name),
+                between=text[span.name[1] : start] if span.name[0] >= 0 else "",
                 before=text[max(0, start - NEARBY) : start],
                 after=text[end : end + NEARBY],
                 context=text[slice(*span.whole)],
@@ -160,7 +161,7 @@ class Patterns:
 
 def judge(rule: Rule, candidate: Candidate) -> tuple[float, str] | None:
     """Return (score, evidence) of a candidate that passes all the rule's checks."""
-    if decoy(candidate.secret, rule.prefix):
+    if not rule.certain and decoy(candidate.secret, rule.prefix):
         return None
     score = 1.0
     words = []

@@ -13,14 +13,16 @@ import re
 from collections import Counter
 from itertools import pairwise
 
-COMMON_PAIRS = frozenset(
+from milecastle.detect.vocabulary import vocabulary
+
+COMMON_PAIRS = vocabulary(
     "ab ac ad ag ai al am an ap ar as at au ay ba be bi bl bo bu ca ce ch ci ck cl co cr ct cu da "
     "dd de di do dr ds du ea ec ed ee ef eg el em en ep eq er es et ev ex ey fa fe ff fi fl fo fr "
     "ge gi gn gr gs ha he ho ht ia ib ic id ie if ig il im in io ip ir is it iv iz ke la ld le lf "
     "li ll lo ls lt lu ma mb me mi mm mo mp ms na nc nd ne nf ng ni nn no ns nt nu ob oc od of ol "
     "om on oo op or os ot ou ow pa pe pi pl po pp pr pt pu py qu ra rc rd re rg ri rm ro rr rs rt "
     "ru rv ry sa sc se sh si sl so sp ss st su ta tc te th ti tl to tp tr ts tt tu ty ub ue ui ul "
-    "um un up ur us ut va ve vi wa wi xt yp ze".split(" ")
+    "um un up ur us ut va ve vi wa wi xt yp ze"
 )
 """The 200 commonest neighbours within the words of identifiers; 89% of all of them."""
 ODD = 0.42

@@ -39,6 +39,7 @@ RULE_KEYS = (
     "trigger",
     "checks",
     "generic",
+    "certain",
     "keep",
     "matches",
     "ignores",
@@ -72,6 +73,8 @@ class Rule:
     checks: tuple[tuple[Check, str], ...] = ()
     generic: bool = False
     """Whether it yields to any other rule that reports the same place."""
+    certain: bool = False
+    """Whether its form says enough: it is not asked whether it is a placeholder."""
     prefix: str = ""
     """The plain characters that every match begins with; empty where they vary."""
     keep: int = 0
@@ -170,6 +173,7 @@ class Reader:
             trigger=given or trigger,
             checks=self._checks(keys),
             generic=self._text(keys, "generic", "false") == "true",
+            certain=self._text(keys, "certain", "false") == "true",
             prefix=prefix,
             keep=self._number(keys, "keep", min(len(prefix), 24)),
             source=self._text(keys, "source", ""),
@@ -189,27 +193,13 @@ class Reader:
         if "token" in keys:
             token = self._text(keys, "token", "")
             pattern = f"{START}(?P<secret>{token}){END}"
-            return pattern, self._beginning(node, pattern), self._prefix(node, token)
+            return pattern, shortened(pattern), prefix_of(token)
         if "names" in keys:
             value = self._text(keys, "value", "")
             pattern = assigned(self._texts(keys, "names"), value)
-            return pattern, self._beginning(node, pattern), self._prefix(node, value)
+            return pattern, shortened(pattern), prefix_of(value)
         pattern = self._text(keys, "pattern", "")
-        return pattern, self._beginning(node, pattern), ""
-
-    def _beginning(self, node: yaml.Node, pattern: str) -> str:
-        try:
-            return beginning(pattern)
-        except ValueError as error:
-            self._say(line(node), f"pattern: {error}", "flags stand in a group: (?i:...)")
-            return pattern
-
-    def _prefix(self, node: yaml.Node, expression: str) -> str:
-        try:
-            return literal_prefix(expression)
-        except ValueError as error:
-            self._say(line(node), f"{expression[:20]!r}: {error}", "see docs/RULES.md")
-            return ""
+        return pattern, shortened(pattern), ""
 
     def _checks(self, keys: Mapping[str, yaml.Node]) -> tuple[tuple[Check, str], ...]:
         node = keys.get("checks")
@@ -299,6 +289,21 @@ def assigned(names: Sequence[str], value: str) -> str:
     spelt = "|".join(name.replace(" ", "[ _.-]?") for name in names)
     name = rf"(?:\b|_)(?P<name>(?i:{spelt})[A-Za-z0-9_.\- ]{{0,40}}?)"
     return rf"{name}{LINK}(?P<secret>{value}){END}"
+
+
+def shortened(pattern: str) -> str:
+    """Return the pattern's cheap beginning; all of it where its syntax is beyond us."""
+    try:
+        return beginning(pattern)
+    except ValueError:
+        return pattern
+
+
+def prefix_of(expression: str) -> str:
+    try:
+        return literal_prefix(expression)
+    except ValueError:
+        return ""
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

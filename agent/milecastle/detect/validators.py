@@ -56,7 +56,7 @@ def random_looking(candidate: Candidate, _: str) -> Evidence | None:
 def lines_with(candidate: Candidate, words: str) -> Evidence | None:
     """Ask for one of these words (``a|b``) close before the candidate, on any line."""
     near = candidate.before.lower() + candidate.context.lower()
-    return Evidence() if any(word in near for word in words.split("|")) else None
+    return Evidence() if any(word.lower() in near for word in words.split("|")) else None
 
 
 def github_checksum(candidate: Candidate, _: str) -> Evidence | None:
@@ -148,7 +148,7 @@ def pem(candidate: Candidate, _: str) -> Evidence | None:
         r"-----[A-Z0-9 ]+-----|^[A-Za-z-]+:.*$|=[A-Za-z0-9+/]{4}$|\s", "", text, flags=re.M
     )
     body = re.sub(r"[^A-Za-z0-9+/=]", "", body)
-    if len(body) < 24 or decoy(body[:400]):
+    if len(body) < 24 or entropy(body[:400]) < 3.5:
         return None
     data = base64_of(body[: len(body) // 4 * 4])
     if data and (data[:1] == b"\x30" or data.startswith(b"openssh-key-v1")):

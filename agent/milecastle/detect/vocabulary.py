@@ -25,8 +25,8 @@ KEY_COMPANIONS = vocabulary(
 """Words that make ``key`` a secret one."""
 KEYISH = KEY_WORDS | PASSWORD_WORDS | vocabulary("key keys api token tokens access license licence")
 FINGERPRINTS = vocabulary(
-    "commit sha sha1 sha256 sha512 md5 hash digest checksum fingerprint integrity etag revision rev "
-    "version build image blob tree ref release"
+    "commit sha sha1 sha256 sha512 md5 hash digest checksum fingerprint integrity etag revision "
+    "rev version build image blob tree ref release"
 )
 """Words beside a hexadecimal string that is no secret."""
 INNOCENT_LAST = vocabulary(
