@@ -20,6 +20,8 @@
 #define NAMES 131072	 /* exact names and suffixes of the catalogue */
 #define CALLERS 65536	 /* a power of two */
 #define EXEMPTIONS 64	 /* cgroups whose connections are never touched */
+#define ARGUMENT_BYTES 1024 /* of a program's arguments; the rest is cut off */
+#define MOST_LEVELS 32	 /* depth of the cgroup that the hooks are attached to */
 #define PACKET_BYTES 4096 /* of a packet that goes to user space; the rest is cut off */
 
 /* What is to be done with connections to a service: `services`, by number. */
@@ -72,6 +74,7 @@ enum counter {
 	COUNT_HELLO_MATCHED,	/* of them: a service whose address was not known */
 	COUNT_HELLO_UNREADABLE, /* too large, or out of order */
 	COUNT_CALLER_UNKNOWN,	/* of the matched: who connected was not kept */
+	COUNT_PROCESS_UNREPORTED, /* an event of a process's life; the ring buffer had no room */
 	COUNT_DNS_REPORTED,	/* of them: handed to user space */
 	COUNT_DNS_UNREPORTED,	/* of them: the ring buffer had no room */
 	COUNT_DNS_UNREADABLE,	/* of them: too short, or bytes that could not be loaded */
@@ -175,4 +178,37 @@ struct packet {
 	__u32 length; /* of `data` that is filled */
 	__u32 unused;
 	__u8 data[PACKET_BYTES];
+};
+
+enum life_kind {
+	LIFE_FORK = 1,
+	LIFE_EXEC = 2,
+	LIFE_EXIT = 3,
+};
+
+/* Records of `process_ring`: a process begins or ends (struct life), or becomes another program. */
+struct life {
+	__u64 at_ns;	  /* CLOCK_MONOTONIC */
+	__u64 started_ns; /* CLOCK_BOOTTIME, as in /proc/PID/stat; of the process, not the program */
+	__u64 cgroup;
+	__u32 kind; /* enum life_kind */
+	__u32 pid;
+	__u32 parent;
+	__u32 uid;
+	__u32 gid;
+	__u32 loginuid; /* 2^32-1 where none was set */
+	char comm[16];
+};
+
+struct execution {
+	struct life life;
+	__u64 inode;  /* of the executable's file; for a script the interpreter's */
+	__u32 device; /* as the kernel has it: major << 20 | minor */
+	__u32 links;  /* 0: deleted, or a memfd */
+	__u32 arguments_total;
+	__u32 arguments_length; /* of `arguments` that is filled */
+	__u64 unused;
+	char filename[256];	/* as it was given to execve(); for a script the script's */
+	char interpreter[256];	/* the same, or the script's interpreter */
+	char arguments[ARGUMENT_BYTES]; /* each ends in a zero byte */
 };

@@ -22,6 +22,8 @@ STRUCTS = {
     "name": layout.Name,
     "flow": layout.FlowRecord,
     "packet": layout.PacketRecord,
+    "life": layout.LifeRecord,
+    "execution": layout.ExecutionRecord,
 }
 ENUMS = {
     "FLAG": layout.Flag,
@@ -30,6 +32,7 @@ ENUMS = {
     "EVIDENCE": layout.Evidence,
     "COUNT": layout.Counter,
     "PACKET": layout.PacketKind,
+    "LIFE": layout.LifeKind,
 }
 CONSTANTS = (
     "HEARTBEAT_NS",

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from milecastle.kernel import Kernel, KernelUnavailable
+from milecastle.kernel import Kernel, KernelUnavailable, layout
 from milecastle.kernel.launch import LOADER
-from milecastle.kernel.layout import MAPS as LAYOUT_MAPS
-from milecastle.kernel.loader import MAPS, PROGRAMS
+from milecastle.kernel.loader import MAPS, PROCESS_MAPS, PROGRAMS
 
 from .lab import sub_cgroup
 
@@ -159,4 +158,5 @@ def test_nothing_of_the_loader_is_left_open():
 
 
 def test_loader_and_layout_name_the_same_maps():
-    assert set(MAPS) == set(LAYOUT_MAPS)
+    assert set(MAPS) == set(layout.MAPS)
+    assert set(PROCESS_MAPS) == set(layout.PROCESS_MAPS)

@@ -3,6 +3,18 @@
 from milecastle.kernel.flows import Flow, Packet
 from milecastle.kernel.kernel import Kernel
 from milecastle.kernel.launch import KernelUnavailable
-from milecastle.kernel.layout import Outcome, PacketKind, Reason
+from milecastle.kernel.layout import LifeKind, Outcome, PacketKind, Reason
+from milecastle.kernel.lives import Life, Program
 
-__all__ = ["Flow", "Kernel", "KernelUnavailable", "Outcome", "Packet", "PacketKind", "Reason"]
+__all__ = [
+    "Flow",
+    "Kernel",
+    "KernelUnavailable",
+    "Life",
+    "LifeKind",
+    "Outcome",
+    "Packet",
+    "PacketKind",
+    "Program",
+    "Reason",
+]

@@ -32,6 +32,7 @@ from milecastle.kernel.layout import (
     packed,
     unpacked,
 )
+from milecastle.kernel.lives import Life
 from milecastle.kernel.trie import Named, trie
 
 PORTS = {TCP: (443, 80), UDP: (443,)}
@@ -80,9 +81,13 @@ class FakeKernel:
         self.closed = False
         self.names: dict[bytes, int] = {}
         self.destroyed: list[Flow] = []
+        self.lived: list[Life] = []
+        self.lacks: tuple[str, ...] = ()
 
     @classmethod
-    def open(cls, cgroup: Path, *, python: str = "/usr/bin/python3") -> Self:
+    def open(
+        cls, cgroup: Path, *, python: str = "/usr/bin/python3", processes: bool = False
+    ) -> Self:
         """Attach to nothing."""
         return cls()
 
@@ -133,6 +138,10 @@ class FakeKernel:
             self._drain()
         yield from taken
 
+    def lives(self) -> list[Life]:
+        lives, self.lived = self.lived, []
+        return lives
+
     def destroy(self, flow: Flow) -> bool:
         self.destroyed.append(flow)
         return True
@@ -141,6 +150,7 @@ class FakeKernel:
         return {counter.name.lower(): self._tally[counter] for counter in Counter} | {
             "record_unreadable": 0,
             "socket_undestroyed": 0,
+            "life_forgotten": 0,
         }
 
     # --- what a kernel has of its own: applications and a network ---------------------------

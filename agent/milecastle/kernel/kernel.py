@@ -10,6 +10,7 @@ import ctypes
 import ipaddress
 import struct
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from milecastle.kernel.layout import (
     ADDRESSES,
     MAPS,
     NAMES,
+    PROCESS_MAPS,
     SERVICES,
     Address,
     Checkpoint,
@@ -32,10 +34,13 @@ from milecastle.kernel.layout import (
     packed,
     unpacked,
 )
+from milecastle.kernel.lives import Life
 from milecastle.kernel.trie import Named, trie
 
 MOST_EVENTS = 512
 """Most events that one call of events() yields: the event loop has other work."""
+MOST_LIVES = 16384
+"""Most moments of processes that wait for lives()."""
 MINIMUM_TTL_S = 60
 MAXIMUM_TTL_S = 86_400
 
@@ -47,23 +52,34 @@ class Kernel:
         self._loaded = loaded
         self._maps = loaded.maps
         check_sizes(loaded.maps)
+        self.lacks = loaded.lacks
         self._pending: list[Flow | Packet] = []
         self._unreadable = 0
         self._undestroyed = 0
+        self._forgotten = 0
         self._names: dict[bytes, int] = {}
-        self._rings = libbpf.Rings({name: loaded.maps[name] for name in READERS}, self._take)
+        self._lives: deque[Life] = deque(maxlen=MOST_LIVES)
+        rings = {name: loaded.maps[name] for name in READERS if name in loaded.maps}
+        self._rings = libbpf.Rings(rings, self._take)
 
     @classmethod
-    def open(cls, cgroup: Path, *, python: str = "/usr/bin/python3") -> Kernel:
-        """Attach to a cgroup2 directory and all below it, or raise KernelUnavailable."""
+    def open(
+        cls, cgroup: Path, *, python: str = "/usr/bin/python3", processes: bool = False
+    ) -> Kernel:
+        """Attach to a cgroup2 directory and all below it, or raise KernelUnavailable.
+
+        ``processes`` asks for lives(); where the kernel has no BTF, ``lacks`` says so.
+        """
         try:
             libbpf.library()
         except OSError as error:
             hint = "apt-get install libbpf1 (libbpf0 on Ubuntu 22.04)"
             raise KernelUnavailable(str(error.strerror), hint) from None
-        loaded = load(cgroup, python)
+        loaded = load(cgroup, python, processes=processes)
         try:
-            return cls(loaded)
+            kernel = cls(loaded)
+            kernel._watch_below(cgroup.stat().st_ino)
+            return kernel
         except OSError as error:
             loaded.close()
             raise KernelUnavailable(f"the BPF maps cannot be used: {error.strerror}") from None
@@ -173,6 +189,15 @@ class Kernel:
                 self._end(event)
             yield event
 
+    def lives(self) -> list[Life]:
+        """Return what became of processes since, oldest first; call it right after events().
+
+        What happened to a process before it connected is here by the time that its flow is.
+        """
+        lives = list(self._lives)
+        self._lives.clear()
+        return lives
+
     def destroy(self, flow: Flow) -> bool:
         """End the connection of a flow whose reason is LATE_NAME; False where it is gone already.
 
@@ -190,6 +215,7 @@ class Kernel:
         return sums | {
             "record_unreadable": self._unreadable,
             "socket_undestroyed": self._undestroyed,
+            "life_forgotten": self._forgotten,
         }
 
     def _end(self, flow: Flow) -> None:
@@ -198,25 +224,38 @@ class Kernel:
         except OSError:
             self._undestroyed += 1  # it stays cut: nothing more of it leaves
 
+    def _watch_below(self, cgroup_id: int) -> None:
+        if "scopes" in self._maps:
+            libbpf.update(self._maps["scopes"], bytes(4), struct.pack("=Q", cgroup_id))
+
     def _take(self, ring: str, record: bytes) -> bool:
         try:
-            self._pending.append(READERS[ring](record))
+            event = READERS[ring](record)
         except ValueError:
             self._unreadable += 1
+            return True
+        if isinstance(event, Life):
+            self._forgotten += len(self._lives) == MOST_LIVES
+            self._lives.append(event)
+            return len(self._lives) < MOST_LIVES
+        self._pending.append(event)
         return len(self._pending) < MOST_EVENTS
 
 
-READERS: dict[str, Callable[[bytes], Flow | Packet]] = {
+READERS: dict[str, Callable[[bytes], Flow | Packet | Life]] = {
+    "process_ring": Life.from_bytes,
     "flow_ring": lambda raw: Flow.from_record(FlowRecord.from_buffer_copy(raw)),
     "packet_ring": lambda raw: Packet.from_record(PacketRecord.from_buffer_copy(raw)),
 }
-"""What the records of each ring buffer are."""
+"""What the records of each ring buffer are; they are read in this order."""
 
 
 def check_sizes(maps: dict[str, int]) -> None:
     """Raise KernelUnavailable unless the maps are those that this code was written for."""
-    for name, sizes in MAPS.items():
+    for name, sizes in (MAPS | PROCESS_MAPS).items():
         if name not in maps:
+            if name in PROCESS_MAPS:
+                continue
             raise KernelUnavailable(f"the BPF programs have no map {name}")
         info = libbpf.map_info(maps[name])
         if (info.key_size, info.value_size) != sizes:

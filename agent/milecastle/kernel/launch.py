@@ -39,18 +39,21 @@ class Loaded:
     maps: dict[str, int]
     programs: dict[str, int]
     links: dict[str, int]
+    lacks: tuple[str, ...] = ()
+    """What was asked for and cannot be had on this kernel, each in one sentence."""
 
     def close(self) -> None:
         for fd in (*self.links.values(), *self.programs.values(), *self.maps.values()):
             os.close(fd)
 
 
-def load(cgroup: Path, python: str) -> Loaded:
+def load(cgroup: Path, python: str, *, processes: bool = False) -> Loaded:
     """Compile, load and attach in a child; return the descriptors or raise KernelUnavailable."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs, tempfile.TemporaryFile() as said:
         command = [python, "-I", str(LOADER), "--socket", str(theirs.fileno())]
         command += ["--cgroup", str(cgroup), "--bpf", str(shipped.path("bpf"))]
+        command += ["--processes"] if processes else []
         try:
             child = subprocess.Popen(
                 command,
@@ -102,7 +105,7 @@ def sort_out(answer: bytes, fds: list[int], python: str) -> Loaded:
         if isinstance(error, KernelUnavailable):
             raise
         raise KernelUnavailable("the BPF loader answered with something else than JSON") from None
-    loaded = Loaded({}, {}, {})
+    loaded = Loaded({}, {}, {}, tuple(str(one) for one in content.get("lacks", ())))
     drawers = {"map": loaded.maps, "program": loaded.programs, "link": loaded.links}
     for (kind, name), fd in zip(names, fds, strict=True):
         drawers[kind][name] = fd

@@ -22,6 +22,8 @@ FLOWS = 65536
 NAMES = 131072
 CALLERS = 65536
 EXEMPTIONS = 64
+ARGUMENT_BYTES = 1024
+MOST_LEVELS = 32
 PACKET_BYTES = 4096
 
 
@@ -88,15 +90,24 @@ class Counter(IntEnum):
     HELLO_MATCHED = 22
     HELLO_UNREADABLE = 23
     CALLER_UNKNOWN = 24
-    DNS_REPORTED = 25
-    DNS_UNREPORTED = 26
-    DNS_UNREADABLE = 27
+    PROCESS_UNREPORTED = 25
+    DNS_REPORTED = 26
+    DNS_UNREPORTED = 27
+    DNS_UNREADABLE = 28
 
 
 class PacketKind(IntEnum):
     """enum packet_kind: what the bytes of a packet record are."""
 
     DNS = 1
+
+
+class LifeKind(IntEnum):
+    """enum life_kind: what happened to a process."""
+
+    FORK = 1
+    EXEC = 2
+    EXIT = 3
 
 
 class Address(ctypes.Structure):
@@ -164,6 +175,40 @@ class PacketRecord(ctypes.Structure):
     )
 
 
+class LifeRecord(ctypes.Structure):
+    """struct life."""
+
+    _fields_ = (
+        ("at_ns", U64),
+        ("started_ns", U64),
+        ("cgroup", U64),
+        ("kind", U32),
+        ("pid", U32),
+        ("parent", U32),
+        ("uid", U32),
+        ("gid", U32),
+        ("loginuid", U32),
+        ("comm", ctypes.c_char * 16),
+    )
+
+
+class ExecutionRecord(ctypes.Structure):
+    """struct execution."""
+
+    _fields_ = (
+        ("life", LifeRecord),
+        ("inode", U64),
+        ("device", U32),
+        ("links", U32),
+        ("arguments_total", U32),
+        ("arguments_length", U32),
+        ("unused", U64),
+        ("filename", ctypes.c_char * 256),
+        ("interpreter", ctypes.c_char * 256),
+        ("arguments", U8 * ARGUMENT_BYTES),
+    )
+
+
 MAPS: dict[str, tuple[int, int]] = {
     "services": (4, 4),
     "checkpoints": (4, ctypes.sizeof(Checkpoint)),
@@ -180,6 +225,8 @@ MAPS: dict[str, tuple[int, int]] = {
     "packet_ring": (0, 0),
 }
 """The maps that the daemon works on: sizes of key and value in bytes."""
+PROCESS_MAPS: dict[str, tuple[int, int]] = {"scopes": (4, 8), "process_ring": (0, 0)}
+"""Those that are there where the lives of processes are watched."""
 
 
 def packed(address: str) -> bytes:

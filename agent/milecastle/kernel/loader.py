@@ -4,11 +4,12 @@ A program of its own for the system's Python (3.10 or newer), where the distribu
 imports nothing of milecastle. Whoever started it keeps the links: they are not pinned, so that
 every hook is gone when that process is. Nothing stays here, least of all the compiler.
 
-    /usr/bin/python3 -I loader.py --socket FD --cgroup DIRECTORY --bpf DIRECTORY
+    /usr/bin/python3 -I loader.py --socket FD --cgroup DIRECTORY --bpf DIRECTORY [--processes]
 
 FD is a SOCK_SEQPACKET unix socket. One message is sent on it: JSON and, where all went well, the
 descriptors (SCM_RIGHTS) that its ``descriptors`` name in order: ``{"descriptors": ["map flows",
-"program connect4", "link connect4", ...]}``. Otherwise ``{"problem": ..., "hint": ...}``.
+"program connect4", "link connect4", ...], "lacks": [...]}``. Otherwise it is
+``{"problem": ..., "hint": ...}``.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import sys
 
 SOURCES = ("maps.h", "connect.c", "headers.c", "names.c", "hello.c", "packets.c")
 """One translation unit, in this order: all programs share the maps."""
+PROCESS_SOURCE = "process.c"
 
 # program: (type in BCC's names, bpf_attach_type of include/uapi/linux/bpf.h)
 PROGRAMS = {
@@ -32,6 +34,12 @@ PROGRAMS = {
     "getpeername6": ("CGROUP_SOCK_ADDR", 30),
     "ingress": ("CGROUP_SKB", 0),
     "egress": ("CGROUP_SKB", 1),
+}
+# program: raw tracepoint
+TRACEPOINTS = {
+    "forks": "sched_process_fork",
+    "execs": "sched_process_exec",
+    "exits": "sched_process_exit",
 }
 SHAPES = (
     ("-DMOST_ANSWERS=24", "-DMOST_LABELS=127"),
@@ -55,6 +63,7 @@ MAPS = (
     "flow_ring",
     "packet_ring",
 )
+PROCESS_MAPS = ("scopes", "process_ring")
 CGROUP2 = 0x63677270  # CGROUP2_SUPER_MAGIC, include/uapi/linux/magic.h
 
 
@@ -104,20 +113,20 @@ def import_bcc(bpf):
     return bcc
 
 
-def compile_all(bcc, bpf, shape):
+def compile_all(bcc, bpf, shape, places):
     """Return the compiled module; BCC wants one text, and map operations in it, not included."""
     parts = []
-    for name in SOURCES:
+    for name in (*SOURCES, *([PROCESS_SOURCE] if places else [])):
         with open(os.path.join(bpf, name), encoding="utf-8") as source:  # noqa: PTH118, PTH123
             parts.append(f'#line 1 "{name}"\n{source.read()}')
     try:
-        return bcc.BPF(text="\n".join(parts), cflags=[f"-I{bpf}", *shape])
+        return bcc.BPF(text="\n".join(parts), cflags=[f"-I{bpf}", *shape, *places])
     except Exception as error:  # noqa: BLE001 - bcc raises plain Exception
         raise Refused(f"the BPF programs do not compile: {error}", said()) from None
 
 
 def load(bcc, module, name):
-    kind, attach_type = PROGRAMS[name]
+    kind, attach_type = PROGRAMS.get(name, ("RAW_TRACEPOINT", -1))
     try:
         return module.load_func(name, getattr(bcc.BPF, kind), attach_type=attach_type).fd
     except Exception as error:  # noqa: BLE001 - bcc raises plain Exception, and calls EPERM "no root"
@@ -130,12 +139,13 @@ def load(bcc, module, name):
         ) from None
 
 
-def load_all(bcc, bpf):
+def load_all(bcc, bpf, places):
     """Return the module and its programs' descriptors, in the largest shape that is taken."""
+    names = [*PROGRAMS, *(TRACEPOINTS if places else ())]
     for shape in SHAPES:
-        module = compile_all(bcc, bpf, shape)
+        module = compile_all(bcc, bpf, shape, places)
         try:
-            return module, [(name, load(bcc, module, name)) for name in PROGRAMS]
+            return module, [(name, load(bcc, module, name)) for name in names]
         except Refused as refusal:
             if refusal.program != "ingress" or shape == SHAPES[-1]:
                 raise
@@ -144,11 +154,14 @@ def load_all(bcc, bpf):
 
 def attach(bcc, program, name, cgroup):
     """Return the descriptor of an unpinned link."""
-    link = bcc.lib.bpf_link_create(program, cgroup, PROGRAMS[name][1], None)
+    if name in TRACEPOINTS:
+        link = bcc.lib.bpf_attach_raw_tracepoint(program, TRACEPOINTS[name].encode())
+    else:
+        link = bcc.lib.bpf_link_create(program, cgroup, PROGRAMS[name][1], None)
     if link >= 0:
         return link
     number = ctypes.get_errno() or -link
-    if number == errno.EPERM:
+    if number == errno.EPERM and name in PROGRAMS:
         raise Refused(
             f"another BPF program holds {name} on this cgroup or above for itself alone",
             "`bpftool cgroup tree` lists it: the one without the flag `multi`",
@@ -158,19 +171,32 @@ def attach(bcc, program, name, cgroup):
     )
 
 
-def load_everything(cgroup_path, bpf):
-    """Return the descriptors with their names, in the order in which they are sent."""
+def places_of_members():
+    """Return the compiler's options for process.c, or why there can be none."""
+    sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+    import offsets
+
+    try:
+        return offsets.defines(), []
+    except OSError as error:
+        return [], [f"processes: {error}"]
+
+
+def load_everything(cgroup_path, bpf, processes):
+    """Return the descriptors with their names, in the order in which they are sent, and lacks."""
     require_root()
     cgroup = open_cgroup(cgroup_path)
     bcc = import_bcc(bpf)
-    module, programs = load_all(bcc, bpf)
+    places, lacks = places_of_members() if processes else ([], [])
+    module, programs = load_all(bcc, bpf, places)
+    maps = [*MAPS, *(PROCESS_MAPS if places else ())]
     # not module[name]: bcc 0.26 knows no socket storage there
     descriptors = [
-        (f"map {name}", bcc.lib.bpf_table_fd(module.module, name.encode())) for name in MAPS
+        (f"map {name}", bcc.lib.bpf_table_fd(module.module, name.encode())) for name in maps
     ]
     descriptors += [(f"program {name}", fd) for name, fd in programs]
     descriptors += [(f"link {name}", attach(bcc, fd, name, cgroup)) for name, fd in programs]
-    return descriptors
+    return descriptors, lacks
 
 
 def said(limit=600):
@@ -187,11 +213,13 @@ def main():
     parser.add_argument("--socket", type=int, required=True)
     parser.add_argument("--cgroup", required=True)
     parser.add_argument("--bpf", required=True)
+    parser.add_argument("--processes", action="store_true")
     options = parser.parse_args()
     descriptors = []
     try:
-        descriptors = load_everything(options.cgroup, os.path.abspath(options.bpf))  # noqa: PTH100
-        answer = {"descriptors": [name for name, _ in descriptors]}
+        bpf = os.path.abspath(options.bpf)  # noqa: PTH100
+        descriptors, lacks = load_everything(options.cgroup, bpf, options.processes)
+        answer = {"descriptors": [name for name, _ in descriptors], "lacks": lacks}
     except Refused as refusal:
         answer = {"problem": refusal.problem, "hint": refusal.hint}
     except Exception as error:  # noqa: BLE001 - whatever it is, the daemon is told in one sentence
