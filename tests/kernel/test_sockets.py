@@ -84,7 +84,7 @@ def test_a_process_that_changed_its_user(gate):
 
 
 def test_a_socket_of_another_namespace_is_known_by_its_own_namespace(gate, netns):
-    """The hook is that of the maker's cgroup, pid and cgroup the caller's, the namespace its own."""
+    """The hook is its maker's; pid and cgroup are the caller's, the namespace is the socket's."""
     gate.watch()
     script = f"""
 import socket, sys
@@ -143,7 +143,7 @@ sock = socket.socket(socket.AF_INET)
 to = struct.pack("=H", socket.AF_INET) + struct.pack(">H4s8x", 443, socket.inet_aton(sys.argv[1]))
 address = ctypes.create_string_buffer(to, 16)
 connect = (16, 0, 0, sock.fileno(), len(to), ctypes.addressof(address))  # IORING_OP_CONNECT
-sqes[:64] = struct.pack("=BBHiQQ32x", *connect)
+sqes[:64] = struct.pack("=BBHiQQ40x", *connect)
 array, tail = sq_off[6], sq_off[1]
 sq[array:array + 4] = struct.pack("=I", 0)
 sq[tail:tail + 4] = struct.pack("=I", struct.unpack("=I", sq[tail:tail + 4])[0] + 1)
