@@ -29,9 +29,9 @@ from milecastle.model import OnFailure, RequestHead, ResponseHead, Service
 from milecastle.proxy import assembly, trust
 from milecastle.proxy.certificates import Leaves
 from milecastle.proxy.checkpoint import Checkpoint
-from milecastle.proxy.gate import Gate
+from milecastle.proxy.ledger import Ledger
 from milecastle.proxy.link import Caller, Listener
-from milecastle.proxy.orders import Orders
+from milecastle.proxy.orders import Orders, Watch
 
 HOST = "api.provider.example"
 SIBLING = "eu.provider.example"
@@ -375,6 +375,7 @@ class FakeInspection:
         return Block(403, {"content-type": "application/json"}, b'{"error": "closed"}')
 
     def record(self, ended: float, first_byte_ms: float | None = None) -> dict[str, Any]:
+        self.script.record()
         return {
             "exchange": self.context.exchange,
             "cookie": self.context.cookie,
@@ -404,6 +405,7 @@ class Script:
     response: Callable[[bytes], Forward | Block] = Forward
     feed: Callable[[bytes], Chunk] = Chunk
     finish: Callable[[], Chunk] = lambda: Chunk(b"")
+    record: Callable[[], None] = lambda: None
     inspections: list[FakeInspection] = field(default_factory=list)
 
     def begin(self, head: RequestHead, context: Context) -> FakeInspection | None:
@@ -439,7 +441,7 @@ class Lab:
     provider: Provider
     script: Script
     records: list[dict[str, Any]]
-    gate: Gate
+    watch: Watch
     checkpoint: Checkpoint
     port: int
     looked_up: list[tuple[str, int, int]]
@@ -647,18 +649,17 @@ async def lab(
         look_up,
         dial,
     )
-    gate = Gate(
-        Orders(fake, fake, script),
-        body_limit=limit,
-        report=records.append,
-        clock=time.time,
-        randomness=os.urandom,
-        connections=checkpoint,
-        certificates=leaves,
-    )
+    watch = Watch(Orders(fake, fake, script))
     pems = [each.pem for each in trusted or (root("provider"),)]
     bundle = trust.private_file("test-upstream", "\n".join(pems).encode())
-    master = assembly.assemble(gate, checkpoint, leaves, bundle)
+    master = assembly.assemble(
+        watch,
+        Ledger(records.append, time.time, os.urandom),
+        checkpoint,
+        leaves,
+        body_limit=limit,
+        upstream_trust=bundle,
+    )
     running = asyncio.create_task(master.run())
     async with asyncio.timeout(5):
         while not any(server.is_running for server in checkpoint.servers):
@@ -670,7 +671,7 @@ async def lab(
             provider,
             script,
             records,
-            gate,
+            watch,
             checkpoint,
             port,
             looked_up,

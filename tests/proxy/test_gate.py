@@ -471,8 +471,8 @@ async def test_a_policy_that_is_swapped_counts_from_the_next_exchange():
     async with lab() as gate:
         reader, writer = await gate.connect()
         assert (await exchange(reader, writer)).status == 200
-        old = gate.gate.orders
-        gate.gate.orders = type(old)(old.names, old.rules, Script(request=lambda _body: NO))
+        old = gate.watch.orders
+        gate.watch.orders = type(old)(old.names, old.rules, Script(request=lambda _body: NO))
         assert (await exchange(reader, writer)).status == 403
 
 

@@ -18,11 +18,13 @@ import time
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from mitmproxy import certs, connection, master, options
+from mitmproxy import certs, connection, ctx, master, options
 from mitmproxy.addons import proxyserver, tlsconfig
 from mitmproxy.proxy import layers, mode_servers, mode_specs
 from mitmproxy.proxy.layers import http
 from mitmproxy.proxy.layers.http import _http1
+from mitmproxy.proxy.server_hooks import ServerConnectionHookData
+from mitmproxy.test import tflow
 from tests.proxy.lab import (
     HOST,
     RIVAL,
@@ -42,7 +44,8 @@ from tests.proxy.lab import (
 
 from milecastle.inspection import Block, Chunk
 from milecastle.model import ParseError
-from milecastle.proxy import approach, certificates, checkpoint, streams, trust
+from milecastle.proxy import approach, certificates, checkpoint, guard, streams, trust
+from milecastle.proxy.link import Caller
 
 H2 = {"alpn": ["h2", "http/1.1"], "client_alpn": ["h2"]}
 VERSIONS = {"http/1.1": {}, "h2": H2}
@@ -157,7 +160,7 @@ async def test_an_exception_while_the_name_is_judged_gives_the_policys_answer(on
 @pytest.mark.parametrize("on_failure", ["open", "closed"])
 async def test_an_exception_in_the_record_and_in_the_failure_itself_changes_nothing(on_failure):
     async with lab(Script(on_failure=on_failure, request=explode)) as gate:
-        gate.gate._report = explode
+        gate.script.record = explode
         first = await gate.call()
         gate.script.on_failure = on_failure
         assert first.status == (200 if on_failure == "open" else 403)
@@ -617,12 +620,10 @@ async def test_a_crash_inside_mitmproxy_closes_the_connection_instead_of_hanging
 
 
 async def test_websocket_messages_are_not_kept():
-    from mitmproxy.test import tflow
-
-    async with lab() as gate:
+    async with lab():
         flow = tflow.twebsocketflow()
         assert len(flow.websocket.messages) > 1
-        gate.gate.websocket_message(flow)
+        ctx.master.addons.get("milecastle").websocket_message(flow)
         assert len(flow.websocket.messages) == 1
 
 
@@ -653,49 +654,28 @@ async def test_mitmproxy_makes_no_ca_on_disk(tmp_path, monkeypatch):
 
 
 async def test_the_options_are_those_that_are_safe():
-    from mitmproxy import ctx
-
     async with lab():
         chosen: options.Options = ctx.options
         assert chosen.connection_strategy == "lazy"
         assert chosen.ssl_insecure is chosen.upstream_cert is chosen.rawtcp is False
         assert chosen.stream_large_bodies is None
         assert [type(addon).__name__ for addon in ctx.master.addons.chain] == [
-            *("Core", "DisableH2C", "Checkpoint", "Approach", "Handshakes", "Gate")
+            *("Core", "DisableH2C", "Checkpoint", "Approach", "Handshakes", "Threshold", "Gate")
         ]
 
 
-def test_an_upstream_connection_goes_to_the_original_destination_only():
-    from mitmproxy.proxy.server_hooks import ServerConnectionHookData
-    from mitmproxy.test import tflow
-
-    from milecastle.proxy.gate import Gate
-    from milecastle.proxy.link import Caller
-
-    class Connections:
-        def __init__(self):
-            self.callers = {}
-
-    connections = Connections()
-    gate = Gate(
-        None,
-        body_limit=1,
-        report=None,
-        clock=None,
-        randomness=None,
-        connections=connections,
-    )
-    client = tflow.tclient_conn()
-    connections.callers[client.id] = Caller(1, ("198.51.100.7", 443), None)
-    for address, allowed in ((("198.51.100.7", 443), True), (("198.51.100.8", 443), False)):
-        server = connection.Server(address=address)
-        gate.server_connect(ServerConnectionHookData(server, client))
-        assert (server.error is None) == allowed
+async def test_an_upstream_connection_goes_to_the_original_destination_only():
+    async with lab() as gate:
+        threshold = ctx.master.addons.get("milecastle-threshold")
+        client = tflow.tclient_conn()
+        gate.checkpoint.callers[client.id] = Caller(1, ("198.51.100.7", 443), None)
+        for address, allowed in ((("198.51.100.7", 443), True), (("198.51.100.8", 443), False)):
+            server = connection.Server(address=address)
+            threshold.server_connect(ServerConnectionHookData(server, client))
+            assert (server.error is None) == allowed
 
 
 def test_a_parse_error_is_known_by_its_code():
-    from milecastle.proxy import guard
-
     assert guard.code_of(ParseError("text of a body")) == "unreadable_body"
     assert guard.code_of(ValueError("text of a body")) == "ValueError"
     assert guard.code_of(guard.ForeseenError("body_too_large")) == "body_too_large"

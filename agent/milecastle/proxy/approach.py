@@ -8,15 +8,14 @@ until the bytes leave no doubt, and inside a decrypted connection there is only 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Literal
 
 from mitmproxy.connection import Client
 from mitmproxy.proxy import layer, layers
 from mitmproxy.proxy.layers.http import HTTPMode
 
-from milecastle.model import Service
 from milecastle.proxy import heads
+from milecastle.proxy.orders import Watch
 
 HELLO = b"\x16\x03"
 METHOD = re.compile(rb"[A-Z]{1,20}\Z")
@@ -54,8 +53,8 @@ class Approach:
 
     name = "nextlayer"
 
-    def __init__(self, wanted: Callable[[str | None], Service | None]) -> None:
-        self._wanted = wanted
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
 
     def next_layer(self, question: layer.NextLayer) -> None:
         """Choose what reads the connection from here on."""
@@ -72,7 +71,7 @@ class Approach:
                 host = asked_host(data)
                 if host is None:
                     return
-                if self._wanted(host):
+                if self._watch.orders.wanted(host):
                     question.layer = layers.HttpLayer(context, HTTPMode.transparent)
                 else:
                     question.layer = layers.TCPLayer(context, ignore=True)

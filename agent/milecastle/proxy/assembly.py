@@ -20,6 +20,9 @@ from milecastle.proxy.approach import Approach
 from milecastle.proxy.certificates import Leaves
 from milecastle.proxy.checkpoint import Checkpoint
 from milecastle.proxy.gate import Gate
+from milecastle.proxy.ledger import Ledger
+from milecastle.proxy.orders import Watch
+from milecastle.proxy.threshold import Threshold
 
 IDLE_SECONDS = 24 * 3600
 """mitmproxy ends idle connections after ten minutes; a model may think longer than that."""
@@ -60,11 +63,13 @@ class Handshakes(TlsConfig):
 
 
 def assemble(
-    gate: Gate,
+    watch: Watch,
+    ledger: Ledger,
     checkpoint: Checkpoint,
     leaves: Leaves,
-    upstream_trust: Path,
     *more: object,
+    body_limit: int,
+    upstream_trust: Path,
 ) -> Master:
     """Return a mitmproxy that is ready to ``run()``. Needs a running event loop."""
     streams.install()
@@ -75,9 +80,10 @@ def assemble(
         Core(),
         DisableH2C(),
         checkpoint,
-        Approach(lambda host: gate.orders.wanted(host)),
+        Approach(watch),
         Handshakes(leaves),
-        gate,
+        Threshold(watch, ledger, checkpoint, leaves),
+        Gate(watch, ledger, body_limit, checkpoint.callers),
         *more,
     )
     master.options.update(**OPTIONS, ssl_verify_upstream_trusted_ca=str(upstream_trust))

@@ -38,10 +38,14 @@ CODES: Mapping[type[BaseException], Callable[[BaseException], str]] = {
 
 
 class Guarded(Protocol):
-    """What a guarded hook's owner has to offer."""
+    """Whose hooks are guarded."""
 
     def on_failure(self, data: object, stage: str, code: str) -> Block | None:
         """Return the answer of a policy that fails closed, None where it fails open."""
+
+
+class Doorkeeper(Guarded, Protocol):
+    """Whose hooks are about connections."""
 
     def turn_away(self, hello: tls.ClientHelloData) -> None:
         """Close a client's connection before the handshake."""
@@ -106,7 +110,7 @@ def pass_connection(_owner: Guarded, hello: tls.ClientHelloData) -> None:
     hello.ignore_connection = True
 
 
-def close_connection(owner: Guarded, hello: tls.ClientHelloData, _answer: Block) -> None:
+def close_connection(owner: Doorkeeper, hello: tls.ClientHelloData, _answer: Block) -> None:
     """Refuse the handshake."""
     owner.turn_away(hello)
 
@@ -185,7 +189,7 @@ def drop_message(_owner: Guarded, flow: http.HTTPFlow, _answer: Block) -> None:
     flow.websocket.messages[-1].drop()
 
 
-OPEN: Mapping[str, Callable[[Guarded, Any], None]] = {
+OPEN: Mapping[str, Callable[[Any, Any], None]] = {
     "tls_clienthello": pass_connection,
     "requestheaders": stream_request,
     "request": restore_request,
@@ -194,7 +198,7 @@ OPEN: Mapping[str, Callable[[Guarded, Any], None]] = {
     "websocket_message": leave,
     "notice": leave,
 }
-CLOSED: Mapping[str, Callable[[Guarded, Any, Block], None]] = {
+CLOSED: Mapping[str, Callable[[Any, Any, Block], None]] = {
     "tls_clienthello": close_connection,
     "requestheaders": refuse_request,
     "request": answer_request,

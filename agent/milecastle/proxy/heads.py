@@ -52,14 +52,12 @@ def request_problem(request: Request) -> str | None:
         return "a control character in the request target"
     if b" " in parts.path or b" " in parts.method:
         return "a space in the request target"
-    size = 0
-    for name, value in parts.headers.fields:
-        size += len(name) + len(value)
-        if UNSAFE.search(value):
-            return "a control character in a header field"
-    if size > HEAD_LARGEST:
+    fields = parts.headers.fields
+    if UNSAFE.search(b"".join(value for _name, value in fields)):
+        return "a control character in a header field"
+    if sum(len(name) + len(value) for name, value in fields) > HEAD_LARGEST:
         return "a request head that is too large"
-    if len(parts.headers.get_all("host")) > 1:
+    if sum(name.lower() == b"host" for name, _value in fields) > 1:
         return "more than one Host"
     return None
 
@@ -72,13 +70,11 @@ def host_of(authority: str) -> str:
     return host.partition(":")[0].lower().removesuffix(".")
 
 
-def claimed_hosts(request: Request, server_name: str | None) -> tuple[str, ...]:
+def claimed_hosts(
+    request: Request, fields: Mapping[str, str], server_name: str | None
+) -> tuple[str, ...]:
     """Return every host that the request says it is for, the ClientHello's name first."""
-    said = (
-        server_name or "",
-        *request.headers.get_all("host"),
-        request.authority if request.method != "CONNECT" else "",
-    )
+    said = (server_name or "", fields.get("host", ""), request.authority)
     return tuple(dict.fromkeys(host_of(name) for name in said if name))
 
 
@@ -102,24 +98,24 @@ def lowered(headers: Headers) -> Mapping[str, str]:
     return fields
 
 
-def request_head(request: Request, host: str) -> RequestHead:
+def request_head(request: Request, host: str, fields: Mapping[str, str]) -> RequestHead:
     """Return the head as the inspection wants it. ``host`` is the name that all agreed on."""
     path = request.data.path.decode("utf-8", "replace")
-    return RequestHead(request.method, host, path, lowered(request.headers))
+    return RequestHead(request.method, host, path, fields)
 
 
-def declared_length(headers: Headers) -> int | None:
-    """Return the Content-Length, None where there is none that is a number."""
-    length = headers.get("content-length", "")
-    return int(length) if length.isascii() and length.isdigit() and len(length) < 20 else None
+def declared_length(fields: Mapping[str, str]) -> int:
+    """Return the Content-Length, 0 where there is none that is a number."""
+    length = fields.get("content-length", "")
+    return int(length) if length.isascii() and length.isdigit() and len(length) < 20 else 0
 
 
-def signed_fields(headers: Headers) -> frozenset[str]:
+def signed_fields(fields: Mapping[str, str]) -> frozenset[str]:
     """Return the header fields that an AWS signature covers (SigV4): they can't be changed."""
-    match = re.search(r"SignedHeaders=([A-Za-z0-9;_-]+)", headers.get("authorization", ""))
+    match = re.search(r"SignedHeaders=([A-Za-z0-9;_-]+)", fields.get("authorization", ""))
     return frozenset(match[1].lower().split(";")) if match else frozenset()
 
 
-def wants_websocket(request: Request) -> bool:
-    """Whether the request asks to become a WebSocket (RFC 6455; RFC 8441 for HTTP/2)."""
-    return "websocket" in request.headers.get("upgrade", "").lower()
+def wants_websocket(fields: Mapping[str, str]) -> bool:
+    """Whether a request with these fields asks to become a WebSocket (RFC 6455)."""
+    return "websocket" in fields.get("upgrade", "").lower()

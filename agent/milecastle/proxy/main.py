@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
     )
+    from milecastle.model import ParseError
     from milecastle.proxy.line import LineError
     from milecastle.proxy.worker import Worker
 
@@ -52,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         status = asyncio.run(worker.work())
     except LineError as error:
         logging.getLogger("milecastle.proxy").error("no daemon: %s", error)
+        status = 1
+    except ParseError as error:
+        logging.getLogger("milecastle.proxy").error("cannot begin: %s", error)
         status = 1
     logging.shutdown()
     os._exit(status)  # threads that wait for DNS would keep the process for minutes

@@ -57,3 +57,10 @@ class Orders:
         if service is None or not service.decrypt or not self.rules.intercepts(service):
             return None
         return service
+
+
+@dataclass(slots=True)
+class Watch:
+    """The orders in force. They are replaced as a whole; exchanges under way keep theirs."""
+
+    orders: Orders

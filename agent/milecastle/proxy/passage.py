@@ -50,8 +50,6 @@ class Passage:
     original: bytes | None = None
     """The body as it came, while it is being worked on."""
     first_byte: float | None = None
-    request_bytes: int = 0
-    response_bytes: int = 0
     recorded: bool = False
 
     @property

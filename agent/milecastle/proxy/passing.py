@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 import traceback
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Literal
@@ -50,6 +50,7 @@ class Passing(mode_servers.ProxyConnectionHandler):
         super().__init__(ctx.master, reader, writer, ctx.options, mode)
         self._hooks = hooks
         self._dial = dial
+        self._completed: deque[events.HookCompleted] = deque()
         self.max_conns = defaultdict(lambda: asyncio.Semaphore(CONNECTIONS_TO_ONE_ADDRESS))
 
     async def handle_hook(self, hook: commands.StartHook) -> None:
@@ -62,6 +63,26 @@ class Passing(mode_servers.ProxyConnectionHandler):
                         await outcome
                 except Exception as error:  # noqa: BLE001 - ours are guarded; these are mitmproxy's
                     log.error("%s in %s at hook %s", *place(error), hook.name)
+
+    async def hook_task(self, hook: commands.StartHook) -> None:
+        """Run a hook; tell the layers at once where they are being worked on right now.
+
+        Stock waits for the lock that its own caller holds, so each hook costs another turn of
+        the event loop, and an exchange has four.
+        """
+        await self.handle_hook(hook)
+        if not hook.blocking:
+            return
+        if self._server_event_lock.locked():
+            self._completed.append(events.HookCompleted(hook))
+        else:
+            await self.server_event(events.HookCompleted(hook))
+
+    async def server_event(self, event: events.Event) -> None:
+        """Give the layers an event, and what its hooks came to."""
+        await super().server_event(event)
+        while self._completed:
+            await super().server_event(self._completed.popleft())
 
     async def open_connection(self, command: commands.OpenConnection) -> None:
         """Connect upstream, and serve that connection until it ends."""

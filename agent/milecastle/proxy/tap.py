@@ -48,7 +48,6 @@ class Tap:
             return []
         if way.first_byte is None:
             way.first_byte = self._clock()
-        way.response_bytes += len(data)
         plain = data
         try:
             plain = self._chain.feed(data, PIECE_LARGEST)

@@ -18,12 +18,15 @@ from milecastle.model import ParseError
 from milecastle.proxy import assembly, briefing, resolve, trust
 from milecastle.proxy.certificates import Leaves, Signer
 from milecastle.proxy.checkpoint import Checkpoint
-from milecastle.proxy.gate import Gate
+from milecastle.proxy.ledger import Ledger
 from milecastle.proxy.line import LineError
 from milecastle.proxy.link import Link, Listener, Welcome
+from milecastle.proxy.orders import Watch
 
 log = logging.getLogger(__name__)
 
+RECORDED_AFTER = 0.002
+"""Seconds after the end of an exchange at which its record is made: the answer goes first."""
 PACKETS_WAITING = 64
 """Captured packets that may wait for the parser; more are dropped and counted."""
 
@@ -43,7 +46,7 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._end: LineError | None = None
         self._master: Master | None = None
-        self._gate: Gate
+        self._watch: Watch
         self._checkpoint: Checkpoint
         self._briefing: briefing.Briefing
 
@@ -68,20 +71,25 @@ class Worker:
         return 0
 
     def _assemble(self, welcome: Welcome) -> Master:
-        leaves = Leaves(self._signer.sign, welcome.chain, time.time)
-        link = self._link
+        link, loop = self._link, asyncio.get_running_loop()
+        self._watch = Watch(self._briefing.orders(welcome))
         self._checkpoint = Checkpoint(welcome.listeners, link.attribute, link.dial)
-        self._gate = Gate(
-            self._briefing.orders(welcome),
+        return assembly.assemble(
+            self._watch,
+            Ledger(
+                link.record,
+                time.time,
+                os.urandom,
+                lambda act: loop.call_later(RECORDED_AFTER, act),
+            ),
+            self._checkpoint,
+            Leaves(self._signer.sign, welcome.chain, time.time),
+            self,
             body_limit=welcome.body_limit,
-            report=link.record,
-            clock=time.time,
-            randomness=os.urandom,
-            connections=self._checkpoint,
-            certificates=leaves,
+            upstream_trust=trust.private_file(
+                "milecastle-upstream", trust.merged(welcome.upstream_ca)
+            ),
         )
-        bundle = trust.private_file("milecastle-upstream", trust.merged(welcome.upstream_ca))
-        return assembly.assemble(self._gate, self._checkpoint, leaves, bundle, self)
 
     # --- mitmproxy says --------------------------------------------------------------------
 
@@ -132,7 +140,7 @@ class Worker:
 
     def _obey(self, text: str, file: str) -> None:
         try:
-            self._gate.orders = briefing.with_policy(self._gate.orders, text, file)
+            self._watch.orders = briefing.with_policy(self._watch.orders, text, file)
         except ParseError as error:
             log.error("a policy that can't be read, the old one stays: %s", error)
 
