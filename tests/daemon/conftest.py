@@ -109,7 +109,7 @@ async def pair():
 
     yield make
     for peer, sock in made:
-        peer.close()
+        await peer.close()
         sock.close()
 
 

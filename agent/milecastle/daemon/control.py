@@ -75,7 +75,7 @@ class Client:
             log.info("client %d broke the protocol: %s", self._peer.credentials.pid, error)
         finally:
             self._answers.recorder.unfollow(self)
-            self._peer.close()
+            await self._peer.close()
 
     def _respond(self, frame: wire.Frame) -> None:
         try:
@@ -137,7 +137,7 @@ class Clients:
     async def take(self, peer: Peer) -> None:
         """Serve one connection to `control.sock`."""
         if self._places.locked():
-            peer.close()
+            await peer.close()
             return
         async with self._places:
             await Client(peer, self._answers).serve()

@@ -327,7 +327,7 @@ async def accept(
             await take(peer)
         except Exception:
             log.error("a session of pid %d failed", peer.credentials.pid, exc_info=True)
-            peer.close()
+            await peer.close()
 
     async for peer in peers:
         tasks.create_task(guarded(peer))

@@ -32,8 +32,9 @@ class Peer:
         sock.setblocking(False)
         self.credentials = peer_credentials(sock)
         self._sock = sock
-        self._waiting: asyncio.Queue[Outgoing | None] = asyncio.Queue()
+        self._waiting: asyncio.Queue[Outgoing] = asyncio.Queue()
         self._waiting_bytes = 0
+        self._hung_up = False
         self._writer = asyncio.create_task(self._write())
 
     async def frames(self) -> AsyncIterator[wire.Frame]:
@@ -60,9 +61,11 @@ class Peer:
         until it is sent, then closed.
         """
         data = wire.encode(frame)
+        if self._hung_up:
+            return
         if self._waiting_bytes + len(data) > BACKLOG:
             log.warning("pid %d does not read its socket; disconnected", self.credentials.pid)
-            self.close()
+            self.hang_up()
             return
         self._waiting_bytes += len(data)
         self._waiting.put_nowait((data, tuple(descriptors), owned))
@@ -75,24 +78,28 @@ class Peer:
         """Answer a request that can't be granted."""
         self.send(wire.Frame(request.id, "error", {"code": code, "message": message}))
 
-    async def drained(self) -> None:
-        """Wait until everything queued is written, or the peer is gone."""
-        if not self._writer.done():
-            self._waiting.put_nowait(None)
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._writer
-
-    def close(self) -> None:
-        """Disconnect at once."""
-        self._writer.cancel()
+    def hang_up(self) -> None:
+        """Disconnect at once: `frames` ends, and whoever reads it closes."""
+        self._hung_up = True
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
+
+    async def close(self) -> None:
+        """Disconnect and free everything. Nobody may be in `frames` any more.
+
+        The socket is closed last: a descriptor that is closed while the event loop still watches
+        it could be taken for the next connection that gets its number.
+        """
+        self.hang_up()
+        self._writer.cancel()
+        await asyncio.wait([self._writer])
         self._sock.close()
 
     async def _write(self) -> None:
         loop = asyncio.get_running_loop()
         try:
-            while (item := await self._waiting.get()) is not None:
+            while True:
+                item = await self._waiting.get()
                 data, descriptors, owned = item
                 if descriptors:  # they travel with the first bytes
                     sent = socket.send_fds(self._sock, [data[: wire.HEADER]], list(descriptors))
@@ -102,8 +109,7 @@ class Peer:
                 if owned is not None:
                     owned.close()
         except OSError:
-            with contextlib.suppress(OSError):
-                self._sock.shutdown(socket.SHUT_RDWR)  # the reader sees the end, and closes
+            self.hang_up()
 
 
 async def listen(path_socket: socket.socket) -> AsyncIterator[Peer]:

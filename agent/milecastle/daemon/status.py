@@ -42,7 +42,7 @@ class Status:
     @property
     def ready(self) -> bool:
         """Whether interception works now."""
-        return self.outcome.passed and not self.stopping and bool(self.workers.serving)
+        return self.outcome.passed and not self.stopping and self.workers.alive(time.monotonic())
 
     def report(self) -> dict[str, Any]:
         """Return what `milecastle status --json` prints."""

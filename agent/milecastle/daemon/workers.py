@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 HUNG_SECONDS = 3.0
 """A serving worker that gives no sign of life for so long is ended."""
+FRESH_SECONDS = 1.0
+"""How long a heartbeat counts, in the kernel (HEARTBEAT_NS) and here."""
 HELLO_SECONDS = 15.0
 """A worker that connects must say hello within this time."""
 ANSWERS = 512
@@ -96,8 +98,8 @@ class WorkerSession:
             log.warning("worker %d broke the protocol and is disconnected: %s", self.pid, error)
         finally:
             self._phase = "new"
-            self._peer.close()
             self._shared.serving()
+            await self._peer.close()
 
     def send(self, kind: str, body: wire.Body) -> None:
         """Send a notification, if the worker is past its hello."""
@@ -111,7 +113,7 @@ class WorkerSession:
 
     def disconnect(self) -> None:
         """End the session from our side."""
-        self._peer.close()
+        self._peer.hang_up()
 
     def _hello(self, frame: wire.Frame) -> None:
         if frame.body["version"] != wire.VERSION:
@@ -199,7 +201,7 @@ class Workers:
                 peer.credentials.pid,
                 peer.credentials.uid,
             )
-            peer.close()
+            await peer.close()
             return
         session = WorkerSession(peer, self._shared)
         self.sessions.add(session)
@@ -236,6 +238,10 @@ class Workers:
             if session.serving:
                 session.send(kind, body)
                 return
+
+    def alive(self, now: float) -> bool:
+        """Whether a worker gave a sign of life lately enough for the kernel to redirect."""
+        return any(one.beating and now - one.heard <= FRESH_SECONDS for one in self.serving)
 
     @property
     def serving(self) -> list[WorkerSession]:
