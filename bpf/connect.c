@@ -43,11 +43,12 @@ static __always_inline bool is_v4(const struct address *a)
 	return !a->word[0] && !a->word[1] && a->word[2] == MAPPED;
 }
 
+/* Loopback, or unspecified, by which connect() means loopback. */
 static __always_inline bool is_loopback(const struct address *a)
 {
 	if (is_v4(a))
-		return (a->word[3] & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
-	return !a->word[0] && !a->word[1] && !a->word[2] && a->word[3] == bpf_htonl(1);
+		return (a->word[3] & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000) || !a->word[3];
+	return !a->word[0] && !a->word[1] && !a->word[2] && (a->word[3] & ~bpf_htonl(1)) == 0;
 }
 
 /* What is known of an address now, or null. */
@@ -262,14 +263,32 @@ static __always_inline u8 connects(struct bpf_sock_addr *ctx, struct address *to
 	return decision.outcome;
 }
 
+/*
+ * Does this connect() want the checkpoint itself? Nobody is sent there but by us; a connection
+ * that was not would be taken for an earlier one from the same port.
+ */
+static __always_inline bool trespasses(struct bpf_sock_addr *ctx, struct address *to, u16 port)
+{
+	u32 zero = 0;
+	struct checkpoint *at = checkpoints.lookup(&zero);
+	bool v4 = is_v4(to);
+
+	if (!at || !port || port != (v4 ? at->port4 : at->port6) || !is_loopback(to))
+		return false;
+	if (is_exempt() || !has_checkpoint(ctx, v4))
+		return false;
+	count(COUNT_TRESPASS);
+	return true;
+}
+
 int connect4(struct bpf_sock_addr *ctx)
 {
 	u16 port = bpf_ntohs((u16)ctx->user_port);
 	u32 zero = 0;
+	struct address to = {.word = {0, 0, MAPPED, ctx->user_ip4}};
 
 	if (port != HTTPS && port != HTTP)
-		return ALLOW;
-	struct address to = {.word = {0, 0, MAPPED, ctx->user_ip4}};
+		return trespasses(ctx, &to, port) ? REFUSE : ALLOW;
 	if (is_loopback(&to))
 		return ALLOW;
 	struct place *place = watched(&to);
@@ -294,10 +313,11 @@ int connect6(struct bpf_sock_addr *ctx)
 	u16 port = bpf_ntohs((u16)ctx->user_port);
 	u32 zero = 0;
 
-	if (port != HTTPS && port != HTTP)
-		return ALLOW;
 	struct address to = {.word = {ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2],
 				      ctx->user_ip6[3]}};
+
+	if (port != HTTPS && port != HTTP)
+		return trespasses(ctx, &to, port) ? REFUSE : ALLOW;
 	if (is_loopback(&to))
 		return ALLOW;
 	struct place *place = watched(&to);

@@ -57,12 +57,14 @@ enum counter {
 	COUNT_HEARTBEAT,
 	COUNT_NO_LISTENER,
 	COUNT_EXEMPT,		/* connect() of an exempt cgroup to a service */
+	COUNT_TRESPASS,		/* connect() to the checkpoint itself, refused */
 	COUNT_EXPIRED,		/* the address was known once, its time is over */
 	COUNT_FLOW_LOST,	/* a flow that the map did not take */
 	COUNT_FLOW_UNREPORTED,	/* a flow that the ring buffer had no room for */
 	COUNT_PORT_LOST,	/* a redirected flow that cannot be found by its port */
 	COUNT_PEER_ANSWERED,	/* getpeername() answered with the original peer */
-	COUNT_DNS_SEEN,		/* datagrams from port 53 */
+	COUNT_DNS_SPLIT,	/* TCP segments from port 53 that are not one whole message */
+	COUNT_DNS_SEEN,		/* messages from port 53 */
 	COUNT_DNS_UNASKED,	/* of them: no query was seen leaving; ignored */
 	COUNT_DNS_EMPTY,	/* of them: errors, and answers without a record */
 	COUNT_DNS_OTHER,	/* of them: about names that are not the catalogue's */

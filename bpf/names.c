@@ -120,15 +120,14 @@ static __always_inline u32 service_named(struct scratch *s, u32 end)
 	return service ? *service : 0;
 }
 
-/* What can be nobody's service: loopback, multicast, unspecified. */
+/* What can be nobody's service: loopback, unspecified, multicast. */
 static __always_inline bool is_nowhere(const struct address *a)
 {
 	if (is_loopback(a))
 		return true;
 	if (is_v4(a))
-		return !a->word[3] || (a->word[3] & bpf_htonl(0xf0000000)) == bpf_htonl(0xe0000000);
-	return (!a->word[0] && !a->word[1] && !a->word[2] && !a->word[3]) ||
-	       (a->word[0] & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000);
+		return (a->word[3] & bpf_htonl(0xf0000000)) == bpf_htonl(0xe0000000);
+	return (a->word[0] & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000);
 }
 
 static __always_inline void learn(struct address *address, u32 service, u32 ttl, u32 evidence)
@@ -256,33 +255,34 @@ static __always_inline bool read_answer(struct __sk_buff *skb, u32 offset)
 }
 #endif
 
+/* In place of a DNS id: whatever comes back on a TCP connection to a resolver was asked for. */
+#define STREAM 0x10000
+
+static __always_inline void note_question(struct __sk_buff *skb, u32 id)
+{
+	struct question question = {.cookie = socket_cookie(skb), .id = id};
+	u64 now = bpf_ktime_get_ns();
+
+	questions.update(&question, &now);
+}
+
 /* A query leaves: its answer may be believed. */
 static __always_inline void asks(struct __sk_buff *skb, u32 offset)
 {
-	struct question question = {};
-	u64 now = bpf_ktime_get_ns();
 	u8 head[3];
 
-	if (bpf_skb_load_bytes(skb, offset, head, sizeof(head)) || head[2] & 0x80)
-		return;
-	question.cookie = socket_cookie(skb);
-	question.id = two_bytes(head);
-	questions.update(&question, &now);
+	if (!bpf_skb_load_bytes(skb, offset, head, sizeof(head)) && !(head[2] & 0x80))
+		note_question(skb, two_bytes(head));
 }
 
 /*
  * Was this asked here? Anybody can send a packet from port 53; only an answer to a query that was
  * seen leaving the same socket may say where a service is.
  */
-static __always_inline bool was_asked(struct __sk_buff *skb, u32 offset)
+static __always_inline bool was_asked(struct __sk_buff *skb, u32 id)
 {
-	struct question question = {};
-	u8 id[2];
-
-	if (bpf_skb_load_bytes(skb, offset, id, sizeof(id)))
-		return false;
-	question.cookie = socket_cookie(skb);
-	question.id = two_bytes(id);
+	struct question question = {.cookie = socket_cookie(skb), .id = id};
 	u64 *asked = questions.lookup(&question);
+
 	return asked && bpf_ktime_get_ns() - *asked <= QUESTION_NS;
 }

@@ -43,20 +43,51 @@ static __always_inline void hand_over(struct __sk_buff *skb, u32 offset, u32 kin
 	count(COUNT_DNS_REPORTED);
 }
 
+/* A DNS message arrives, at `offset`. */
+static __always_inline void answer_arrives(struct __sk_buff *skb, u32 offset, u32 id)
+{
+	count(COUNT_DNS_SEEN);
+	if (!was_asked(skb, id))
+		count(COUNT_DNS_UNASKED);
+	else if (!read_answer(skb, offset))
+		hand_over(skb, offset, PACKET_DNS);
+}
+
+/* Where the DNS message of a TCP segment begins: behind its length (RFC 1035, 4.2.2); or 0. */
+static __always_inline u32 message_in_segment(struct __sk_buff *skb, u32 offset)
+{
+	u8 *size = linear(skb, offset + 12, 1), length[2];
+
+	if (!size)
+		return 0;
+	offset += (*size >> 4) * 4;
+	if (skb->len <= offset)
+		return 0; /* nothing but an acknowledgement */
+	if (bpf_skb_load_bytes(skb, offset, length, sizeof(length)) ||
+	    two_bytes(length) != skb->len - offset - 2) {
+		count(COUNT_DNS_SPLIT);
+		return 0;
+	}
+	return offset + 2;
+}
+
 int ingress(struct __sk_buff *skb)
 {
-	u32 offset;
+	u32 offset, id = STREAM;
+	u8 protocol = carried(skb, &offset), head[2];
 
-	if (carried(skb, &offset) != IPPROTO_UDP || port_at(skb, offset) != DNS)
+	if ((protocol != IPPROTO_UDP && protocol != IPPROTO_TCP) || port_at(skb, offset) != DNS)
 		return ALLOW;
-	count(COUNT_DNS_SEEN);
-	offset += UDP_HEADER;
-	if (!was_asked(skb, offset)) {
-		count(COUNT_DNS_UNASKED);
-		return ALLOW;
+	if (protocol == IPPROTO_UDP) {
+		offset += UDP_HEADER;
+		if (bpf_skb_load_bytes(skb, offset, head, sizeof(head)))
+			return ALLOW;
+		id = two_bytes(head);
+	} else {
+		offset = message_in_segment(skb, offset);
 	}
-	if (!read_answer(skb, offset))
-		hand_over(skb, offset, PACKET_DNS);
+	if (offset)
+		answer_arrives(skb, offset, id);
 	return ALLOW;
 }
 
@@ -133,8 +164,11 @@ int egress(struct __sk_buff *skb)
 	if (protocol == IPPROTO_TCP) {
 		if (begins_connection(skb, offset))
 			syn_leaves(skb, offset);
-		if (port_at(skb, offset + 2) == HTTPS)
+		port = port_at(skb, offset + 2);
+		if (port == HTTPS)
 			return hello_leaves(skb, offset);
+		if (port == DNS)
+			note_question(skb, STREAM);
 	} else if (protocol == IPPROTO_UDP) {
 		port = port_at(skb, offset + 2);
 		if (port == DNS)

@@ -96,8 +96,12 @@ def resolve():
     """For each line of stdin, ask a resolver on loopback and let it answer with those bytes.
 
     A line is ``HEX`` or ``unasked HEX``; without a question, the answer comes out of the blue.
+    ``stream HEX HEX`` sends the pieces on a TCP connection.
     """
     for line in sys.stdin:
+        if line.startswith("stream"):
+            print(stream([bytes.fromhex(piece) for piece in line.split()[1:]]), flush=True)
+            continue
         *unasked, answer = line.split()
         answer = bytes.fromhex(answer)
         address = "::1" if os.environ.get("FAMILY") == "6" else "127.0.0.53"
@@ -111,6 +115,23 @@ def resolve():
             resolver.sendto(answer, asks.getsockname())
             asks.settimeout(5)
             print(len(asks.recv(65535)), flush=True)
+
+
+def stream(pieces):
+    """Ask over TCP, answer with these pieces, one segment each."""
+    server = socket.create_server(("127.0.0.53", 53))
+    asks = socket.create_connection(("127.0.0.53", 53))
+    resolver, _ = server.accept()
+    with server, asks, resolver:
+        asks.send(bytes(2))
+        resolver.recv(2)
+        resolver.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in pieces:
+            resolver.send(piece)
+        got = 0
+        while got < sum(map(len, pieces)):
+            got += len(asks.recv(65535))
+        return got
 
 
 DOES = {"tcp": tcp, "udp": udp, "fast_open": fast_open, "in_thread": in_thread, "handed": handed}

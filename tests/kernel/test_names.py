@@ -76,6 +76,12 @@ class Resolver:
         assert self.child.stdout.readline().strip() == str(len(data)), "the application got it"
         return self.gate.kernel.addresses()
 
+    def stream(self, *pieces: bytes) -> dict[str, int]:
+        """Answer over TCP, with a segment for each piece."""
+        self.child.stdin.write(f"stream {' '.join(piece.hex() for piece in pieces)}\n")
+        assert self.child.stdout.readline().strip() == str(sum(map(len, pieces)))
+        return self.gate.kernel.addresses()
+
     def handed_over(self) -> list[bytes]:
         return [event.data for event in self.gate.kernel.events() if isinstance(event, Packet)]
 
@@ -231,6 +237,22 @@ def test_answers_over_ipv6_are_read_too(gate):
     found = Resolver(gate, "6")
     assert found.tell(answer("api.service.test", address(HEX6))) == {HEX6: SERVICE}
     found.close()
+
+
+def test_answers_over_tcp_are_read_too(resolver):
+    data = answer("api.service.test", address(HEX4))
+    assert resolver.stream(len(data).to_bytes(2, "big") + data) == {HEX4: SERVICE}
+    many = answer("api.service.test", *[address(f"198.18.1.{n}") for n in range(1, 41)])
+    assert len(resolver.stream(len(many).to_bytes(2, "big") + many)) == 25
+    assert resolver.handed_over() == [many]
+
+
+def test_an_answer_that_is_split_over_segments_is_counted(resolver):
+    data = answer("api.service.test", address(HEX4))
+    before = resolver.gate.counted(Counter.DNS_SPLIT)
+    assert resolver.stream(len(data).to_bytes(2, "big"), data) == {}
+    assert resolver.gate.counted(Counter.DNS_SPLIT) >= before + 1
+    assert resolver.handed_over() == []
 
 
 LOOK_UP_THEN_CONNECT = """

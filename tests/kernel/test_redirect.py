@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 
 import pytest
@@ -10,7 +11,7 @@ from milecastle.kernel import Outcome, Reason
 from milecastle.kernel.layout import Counter
 
 from .conftest import SERVICE
-from .lab import NEAR4, OTHER4, SERVICE4, SERVICE6, sub_cgroup
+from .lab import NEAR4, OTHER4, SERVICE4, SERVICE6, entering, sub_cgroup
 
 pytestmark = pytest.mark.root
 
@@ -100,9 +101,64 @@ def test_what_is_not_watched_goes_its_way_and_leaves_no_trace(gate, operation):
 
 def test_loopback_is_never_touched(gate):
     gate.watch()
-    [result] = gate.run({"do": "tcp", "to": "127.0.0.1", "port": gate.ports[0]})
-    assert (result["said"], result["peer"]) == ("checkpoint", ["127.0.0.1", gate.ports[0]])
+    local = type(gate.checkpoint)("local")
+    port = local.listen(gate.lab.near, "127.0.0.1", 0).getsockname()[1]
+    [result] = gate.run({"do": "tcp", "to": "127.0.0.1", "port": port})
+    assert (result["said"], result["peer"]) == ("local", ["127.0.0.1", port])
     assert gate.flows() == []
+    local.close()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "0.0.0.0", "::", "::ffff:127.0.0.1"])
+def test_nobody_comes_to_the_checkpoint_by_themselves(gate, address):
+    """Such a connection would be attributed to an earlier one that had the same port."""
+    gate.watch()
+    port = gate.ports[":" in address and "." not in address]
+    [result] = gate.run({"do": "tcp", "to": address, "port": port})
+    assert result["error"] == "EPERM"
+    with sub_cgroup(gate.cgroup) as worker:
+        gate.kernel.exempt(worker.stat().st_ino)
+        [result] = gate.lab.run(worker, {"do": "tcp", "to": address, "port": port})
+    assert result["said"] == "checkpoint"
+
+
+def test_the_checkpoint_s_port_is_free_for_others_where_the_checkpoint_is_not(gate):
+    gate.watch()
+    other = type(gate.checkpoint)("other")
+    other.listen(gate.lab.far, "127.0.0.1", gate.ports[0])
+    operation = {"do": "tcp", "to": "127.0.0.1", "port": gate.ports[0]}
+    assert gate.run(operation, netns=gate.lab.far)[0]["said"] == "other"
+    other.close()
+
+
+PRESSURE = """
+import socket
+for _ in range(200_000):
+    s = socket.socket()
+    try:
+        s.connect(("198.51.100.6", 443))
+    except PermissionError:
+        pass
+    s.close()
+"""
+
+
+def test_a_full_map_loses_flows_but_never_mistakes_them(gate, netns):
+    gate.watch()
+    results = gate.run(*[{"do": "tcp", "to": SERVICE4}] * 50)
+    gate.kernel.set_service(9, False, False, True)
+    gate.kernel.learn(OTHER4, 9, 60)
+    before = gate.counted(Counter.REFUSED)
+    subprocess.run(
+        entering(gate.cgroup, gate.lab.near, ["/usr/bin/python3", "-I", "-S", "-c", PRESSURE]),
+        check=True,
+    )
+    assert gate.counted(Counter.REFUSED) == before + 200_000
+    for result in results:
+        flow = gate.kernel.flow("127.0.0.1", result["local"][1], netns)
+        assert flow is None or flow.cookie == result["cookie"]
+    [result] = gate.run({"do": "tcp", "to": SERVICE4})
+    assert gate.kernel.flow("127.0.0.1", result["local"][1], netns).cookie == result["cookie"]
 
 
 def test_a_service_that_the_policy_leaves_alone_is_recorded_and_goes_direct(gate):
