@@ -164,28 +164,48 @@ class Answer:
         )
 
     def put(
-        self, key: Hashable, part: Part, *, choice: int | None = None, place: str | None = None
+        self,
+        key: Hashable,
+        part: Part,
+        *,
+        choice: int | None = None,
+        moved: tuple[str, str] = ("", ""),
     ) -> None:
-        """Add a part that is complete; ``place`` is where it stands in the event."""
+        """Add a part that is complete.
+
+        ``moved``: the part's places begin with the first of these, in the event with the second.
+        """
         opened = self.open(key, part.kind, part.place, choice=choice)
         self._count(part.text)
         opened.finished = part
-        here = self.prefix + (part.place if place is None else place)
-        if part.text or part.leaves or part.uri:
-            self.deltas.append(
-                Delta(
-                    part.kind,
-                    opened.message,
-                    opened.index,
-                    part.text or part.uri or "",
-                    self.start,
-                    self.end,
-                    here,
-                    whole=True,
-                    name=part.name,
-                    leaves=part.leaves,
-                )
+        self._whole(part, moved, opened)
+
+    def again(self, part: Part, moved: tuple[str, str], known: OpenPart | None = None) -> None:
+        """Note that the event repeats a part that was told before."""
+        self._whole(part, moved, known)
+
+    def _whole(self, part: Part, moved: tuple[str, str], opened: OpenPart | None) -> None:
+        if not (part.text or part.leaves or part.uri):
+            return
+        final, here = moved[0], self.prefix + moved[1]
+
+        def placed(place: str) -> str:
+            return here + place.removeprefix(final) if place else ""
+
+        self.deltas.append(
+            Delta(
+                part.kind,
+                opened.message if opened else -1,
+                opened.index if opened else -1,
+                part.text or part.uri or "",
+                self.start,
+                self.end,
+                placed(part.place),
+                whole=True,
+                name=part.name,
+                leaves=tuple(Leaf(placed(leaf.place), leaf.text) for leaf in part.leaves),
             )
+        )
 
     def repeat(self, kind: PartKind, text: str, place: str, part: OpenPart | None = None) -> None:
         """Note that the event holds this complete text, which adds nothing to the answer."""

@@ -168,8 +168,7 @@ def _begin(answer: Answer, body: dict[str, Json], here: str = "/content_block") 
             answer.grow(part, orjson.dumps(block["input"]).decode(), f"{here}/input")
     else:
         for number, read in enumerate(read_block(block, final)):
-            place = here + read.place.removeprefix(final)
-            answer.put((index, number), read, place=place)
+            answer.put((index, number), read, moved=(final, here))
 
 
 def _delta(answer: Answer, body: dict[str, Json]) -> None:

@@ -14,6 +14,7 @@ from milecastle.providers.ask import Ask
 from milecastle.providers.blocks import read_block, read_content
 from milecastle.providers.dialect import Dialect
 from milecastle.providers.leaves import leaves, unclaimed
+from milecastle.providers.media import blob
 from milecastle.providers.parts import role
 from milecastle.providers.typed import first, items, mapping, string, word
 
@@ -25,6 +26,9 @@ def request(ask: Ask) -> None:
     for key in ("converse", "invokeModel"):
         if isinstance(value := inner.get(key), dict):
             read_body(ask, value, f"/input/{key}")
+            if data := string(value.get("body")):  # the model's own request, in base64
+                place = f"/input/{key}/body"
+                ask.say("user", [blob(data, place, mime_type="application/json")])
 
 
 def read_body(ask: Ask, body: dict[str, Json], place: str) -> None:

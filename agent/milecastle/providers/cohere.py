@@ -179,10 +179,9 @@ def _end(answer: Answer, body: dict[str, Json]) -> None:
         if "text" in known:
             answer.repeat("text", text, "/response/text", known["text"])
         else:
-            answer.put("text", Part("text", text, "/text"), place="/response/text")
-    for part in _calls(whole.get("tool_calls"), "/response/tool_calls"):
-        final = part.place.removeprefix("/response")
-        answer.put(final, part)
+            answer.put("text", Part("text", text, "/text"), moved=("", "/response"))
+    for part in _calls(whole.get("tool_calls"), "/tool_calls"):
+        answer.put(part.place, part, moved=("", "/response"))
     answer.ended = True
 
 

@@ -19,6 +19,8 @@ from milecastle.model import Json, ParseError
 
 LARGEST = 256 << 20
 """Largest body that is read, bytes. The proxy's own limit on bodies is lower."""
+DEEPEST = 254
+"""Deepest nesting that is read: what orjson writes, and what recursive walks can take."""
 
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a pair: kept
@@ -46,7 +48,7 @@ def read(body: bytes) -> Json:
         if orjson.dumps(value) == body:
             return value
     except TypeError:
-        raise ParseError("JSON nested deeper than 254") from None
+        raise ParseError(f"JSON nested deeper than {DEEPEST}") from None
     refuse_repeated_keys(body)
     return value
 
@@ -54,13 +56,24 @@ def read(body: bytes) -> Json:
 def read_lenient(body: bytes | str) -> Json:
     """Return the value as orjson reads it: of repeated keys the last. For what a provider sent."""
     try:
-        return _load(body)
+        value = _load(body)
     except ParseError:
         raw = body.encode("utf-8", "replace") if isinstance(body, str) else body
         mended = mend(raw)
         if mended == raw:
             raise
-        return _load(mended)
+        value = _load(mended)
+    opened = (
+        body.count("[") + body.count("{")
+        if isinstance(body, str)
+        else (body.count(b"[") + body.count(b"{"))
+    )
+    if opened > DEEPEST:
+        try:
+            orjson.dumps(value)
+        except TypeError:
+            raise ParseError(f"JSON nested deeper than {DEEPEST}") from None
+    return value
 
 
 def refuse_repeated_keys(body: bytes) -> None:

@@ -65,7 +65,7 @@ def read_body(ask: Ask, body: dict[str, Json], place: str) -> None:
             if isinstance(config.get(name), dict):
                 schema: Json = {"name": "response", "schema": config[name]}
                 here = f"{place}/{key}/{name}"
-                ask.offer(schema, here, None, "response_format")
+                ask.offer(config[name], here, schema, "response_format")
 
 
 SCHEMAS = (
@@ -189,7 +189,7 @@ def read_tool(ask: Ask, tool: dict[str, Json], place: str) -> None:
                 shown: Json = {**inner, "parameters": schema} if schema is not None else inner
                 ask.offer(function, f"{here}/{index}", shown, "function")
         else:
-            ask.offer({"name": key, "value": value}, here, None, key)
+            ask.offer(value, here, {"name": key}, key)
 
 
 DECLARED = ("parameters", "parametersJsonSchema", "parameters_json_schema")

@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Container
 
-import orjson
-
 from milecastle.model import Json, Leaf, ParseError
 from milecastle.providers.document import read_lenient
 from milecastle.providers.places import plain, token
@@ -25,7 +23,7 @@ _WORDS_OF_FORMATS = """
 role type id object model status call_id tool_call_id tool_use_id toolUseId finish_reason
 stop_reason detail format effort media_type mime_type mimeType event event_id item_id response_id
 previous_response_id previous_item_id conversation_id output_index tool_choice version phase
-service_tier ttl jsonrpc method input_type file_id fileUri
+service_tier ttl jsonrpc method input_type file_id fileUri name namespace include
 """
 STRUCTURAL = frozenset(_WORDS_OF_FORMATS.split())
 """Keys whose values are words of the format. Skipped where the value looks like such a word."""
@@ -43,8 +41,22 @@ OPAQUE = frozenset(
 )
 """Keys of values that only the provider can read. Skipped where the value has no spaces."""
 
+COMMON = frozenset(
+    {"string", "object", "function", "text", "user", "assistant", "tool", "array", "integer"}
+)
+"""The words that stand most often under structural keys; saves looking at them."""
+
 _NUMBERS = {int, float, bool, type(None)}
-_WORD = re.compile(r"[\w.:/@+-]{0,80}", re.ASCII)
+_WORD = re.compile(
+    r"(?!.*(?=[a-z]*[0-9])[a-z0-9]{16})[a-z0-9][a-z0-9_.:/@+-]{0,80}"  # input_text, 2023-06-01
+    r"|[A-Z][A-Za-z_]{0,40}"  # STRING, SystemMessage
+    r"|(?:call|toolu|tooluse|srvtoolu|mcptoolu|msg|fc|fco|rs|resp|item|ctc|ctco|ws|ci|ig|fs|mcp|mcpr"
+    r"|mcpl|cmp|chatcmpl|event|conv|sess|thread|run|step|asst|file|vs|pyd_ai)[_-]\w{4,80}",
+    re.ASCII,
+)
+"""Words of the formats, and identifiers that providers and SDKs make. Anything else, a key of some
+cloud under ``id``, is content."""
+_NAME = re.compile(r"[A-Za-z]{1,24}(?:_?[A-Za-z]{1,24}){0,8}")
 _CODED = re.compile(r"[A-Za-z0-9+/_=-]*")
 _PROSE = re.compile(r"[^\W\d_]{2,}[\s,;:.!?]+[^\W\d_]{2,}")
 
@@ -62,8 +74,7 @@ def text_leaves(text: str, place: str) -> tuple[Leaf, ...]:
         return ()
     try:
         value = read_lenient(text)
-        orjson.dumps(value)  # refuses what is nested deeper than the walk below may go
-    except (ParseError, TypeError):
+    except ParseError:
         return ()
     return leaves(value, place + "#")
 
@@ -81,6 +92,8 @@ def unclaimed(value: Json, claimed: Container[str], *, prose: bool = False) -> t
 
 def is_structural(key: str, text: str) -> bool:
     """Tell whether a value is a word of the wire format, not of a person or a model."""
+    if text in COMMON:
+        return key in STRUCTURAL
     if key in STRUCTURAL:
         return _WORD.fullmatch(text) is not None
     return key in OPAQUE and _CODED.fullmatch(text) is not None
@@ -93,7 +106,11 @@ def is_prose(text: str) -> bool:
 
 def is_telling(key: str) -> bool:
     """Tell whether a key is long enough, or enough like prose, to be content itself."""
-    return len(key) > LONG_KEY or not key.isprintable() or " " in key
+    return (
+        (len(key) > LONG_KEY and _NAME.fullmatch(key) is None)
+        or not key.isprintable()
+        or (" " in key)
+    )
 
 
 def label(place: str) -> str:

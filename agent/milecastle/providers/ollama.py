@@ -38,7 +38,8 @@ def request(ask: Ask) -> None:
     ask.say("user", _images(body.get("images"), "/images"))
     ask.say("user", said(body.get("input"), "/input"))  # /api/embed
     if isinstance(body.get("format"), dict):
-        ask.offer({"name": "format", "schema": body["format"]}, "/format", None, "response_format")
+        shown: Json = {"name": "format", "schema": body["format"]}
+        ask.offer(body["format"], "/format", shown, "response_format")
 
 
 def _images(value: Json, place: str) -> list[Part]:
@@ -83,7 +84,7 @@ def event(answer: Answer, name: str, value: Json) -> None:
         final = f"/message/tool_calls/{number}/function/arguments"
         name_of_tool = word(function.get("name"))
         made = call(function.get("arguments"), final, name=name_of_tool)
-        answer.put((final, number), made, place=place)
+        answer.put((final, number), made, moved=(final, place))
     answer.finish(body.get("done_reason"))
     if body.get("done") is True:
         answer.ended = True

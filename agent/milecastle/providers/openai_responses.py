@@ -233,14 +233,10 @@ def _tell(answer: Answer, item: dict[str, Json], number: int, here: str) -> None
     known = answer.message().parts
     for part in read_item(item, final):
         key = part.place or (number, part.kind)
-        place = here + part.place.removeprefix(final) if part.place else ""
-        if key not in known:
-            answer.put(key, part, place=place)
-        elif part.leaves and not part.place:
-            for leaf in part.leaves:
-                answer.repeat(part.kind, leaf.text, here + leaf.place.removeprefix(final))
+        if key in known:
+            answer.again(part, (final, here), known[key])
         else:
-            answer.repeat(part.kind, part.text, place, known[key])
+            answer.put(key, part, moved=(final, here))
 
 
 def closing(answer: Answer, reason: str) -> bytes:
