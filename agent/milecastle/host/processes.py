@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from milecastle.host.arguments import masked
 from milecastle.host.cgroups import cgroup_path, container_id
 from milecastle.host.hashes import ExecutableHashes
 from milecastle.model import Ancestor, Process
@@ -59,12 +60,13 @@ class ProcessTable:
         if stat is None or self._began_after(stat, opened_ns):
             return None
         exe, argv = self._exe(pid), self._argv(pid)
+        identity = (exe, hash(argv), uid)  # not argv itself: nothing keeps it unmasked
         known = self._seen.get((pid, stat.start_ticks))
-        if known and known[0] == (exe, argv, uid):
+        if known and known[0] == identity:
             process = known[1]
         else:
             process = self._read(pid, uid, stat, exe, argv)
-            self._seen[pid, stat.start_ticks] = ((exe, argv, uid), process)
+            self._seen[pid, stat.start_ticks] = (identity, process)
             while len(self._seen) > 8192:
                 self._seen.popitem(last=False)
         if self.stat(pid) is None:
@@ -97,7 +99,7 @@ class ProcessTable:
             comm=stat.comm,
             uid=uid,
             exe=exe.removesuffix(" (deleted)") if exe else None,
-            argv=argv,
+            argv=masked(argv),
             cwd=self._link(pid, "cwd"),
             user=user_name(uid),
             loginuid=self._loginuid(pid),
