@@ -64,9 +64,10 @@ def demo(lab: Lab, policy: str | None = None) -> int:
         until(lambda: len(agent.sessions()) >= expected, SETTLE_SECONDS)
         print("\n$ milecastle sessions")
         print(agent.cli("sessions").stdout)
-        for session in agent.sessions()[-1:]:
-            print(f"$ milecastle show {session['id']}")
-            print(agent.cli("show", session["id"]).stdout)
+        for session in agent.sessions():
+            if session["findings"]:
+                print(f"$ milecastle show {session['id']}")
+                print(agent.cli("show", session["id"]).stdout)
     print("everything is torn down: no BPF program, no listener, no process is left")
     return 1 if failed else 0
 
