@@ -42,12 +42,12 @@ HARMLESS_ENDINGS = words(
 
 def is_secret(name: str) -> bool:
     """Tell whether an option, variable, header or field of this name holds a secret."""
-    words = [word.lower() for word in NAME_WORDS.findall(name[-80:])]
-    if not words or words[-1] in HARMLESS_ENDINGS:
+    parts = [word.lower() for word in NAME_WORDS.findall(name[-80:])]
+    if not parts or parts[-1] in HARMLESS_ENDINGS:
         return False
-    if words[-1] == "pass" or not SECRET_WORDS.isdisjoint(words):
+    if parts[-1] == "pass" or not SECRET_WORDS.isdisjoint(parts):
         return True
-    return any(after == "key" and word in BEFORE_KEY for word, after in pairwise(words))
+    return any(after == "key" and word in BEFORE_KEY for word, after in pairwise(parts))
 
 
 # --- values ---------------------------------------------------------------------------------------
