@@ -1,9 +1,10 @@
 import json
 
+import pytest
 from tests.inspection.samples import JSON, KEY, chat, completion
 
 from milecastle.inspection import Block, Forward
-from milecastle.model import Action
+from milecastle.model import Action, ResponseHead
 
 
 def test_an_ordinary_request_goes_on_to_the_last_byte(begin):
@@ -113,6 +114,21 @@ def test_an_answer_that_is_no_json_follows_on_failure(begin):
         inspection.request(chat("hello"))
         inspection.respond(JSON)
         assert isinstance(inspection.response(b"{"), kind)
+
+
+@pytest.mark.parametrize("body", [b"<html>Bad gateway</html>", b""])
+def test_a_gateway_s_error_page_passes_even_where_failures_are_closed(begin, body):
+    inspection = begin("block", on_failure="closed")
+    inspection.request(chat("hello"))
+    inspection.respond(ResponseHead(502, {"content-type": "text/html"}))
+    assert inspection.response(body) == Forward(body)
+
+
+def test_an_error_page_is_read_all_the_same(begin):
+    inspection = begin("redact")
+    inspection.request(chat("hello"))
+    inspection.respond(ResponseHead(500, {"content-type": "text/plain"}))
+    assert isinstance(inspection.response(f"oops {KEY}".encode()), Block)
 
 
 def test_a_path_that_is_no_call_is_not_inspected(begin):

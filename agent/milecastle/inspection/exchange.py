@@ -8,6 +8,7 @@ failure is answered as the policy's ``on_failure`` says, never by chance.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from milecastle import providers
@@ -25,6 +26,7 @@ from milecastle.model import (
     ParseError,
     RequestHead,
     ResponseHead,
+    Segment,
     Service,
     Subject,
     Verdict,
@@ -117,6 +119,8 @@ class Inspection:
         """Read and judge a whole answer."""
         assert self.answer is not None, "respond() comes first"
         self.told.response_bytes = len(body)
+        if not body:
+            return Forward(body)
         try:
             exchange, findings = self._read_response(body)
         except (ParseError, Unfinished) as error:
@@ -136,7 +140,15 @@ class Inspection:
 
     def _read_response(self, body: bytes) -> tuple[Exchange, list[Finding]]:
         assert self.answer is not None
-        exchange = providers.parse_response(self.exchange, self.answer, body)
+        try:
+            exchange = providers.parse_response(self.exchange, self.answer, body)
+        except ParseError:
+            if self.answer.status < 400:
+                raise
+            # a gateway's page about an error, not the provider's words: text like any other
+            exchange = replace(self.exchange, error=f"http_{self.answer.status}")
+            text = body.decode("utf-8", "replace")
+            return exchange, self.inspector.engine.scan([Segment(text, "assistant", "web")])
         segments = providers.segments(exchange, "response")
         return exchange, self.inspector.engine.scan(segments)
 
