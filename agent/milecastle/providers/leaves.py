@@ -20,7 +20,8 @@ LONG_KEY = 32
 """Keys longer than this are leaves too."""
 
 _WORDS_OF_FORMATS = """
-role type id object model status call_id tool_call_id tool_use_id toolUseId finish_reason
+role type id object model status content_type
+call_id tool_call_id tool_use_id toolUseId finish_reason
 stop_reason detail format effort media_type mime_type mimeType event event_id item_id response_id
 previous_response_id previous_item_id conversation_id output_index tool_choice version phase
 service_tier ttl jsonrpc method input_type file_id fileUri name namespace include
