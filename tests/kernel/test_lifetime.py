@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from milecastle.kernel import Kernel, KernelUnavailable, layout
+from milecastle.kernel import Kernel, KernelUnavailable, layout, loader
 from milecastle.kernel.launch import LOADER
 from milecastle.kernel.loader import MAPS, PROCESS_MAPS, PROGRAMS
 
@@ -160,3 +160,46 @@ def test_nothing_of_the_loader_is_left_open():
 def test_loader_and_layout_name_the_same_maps():
     assert set(MAPS) == set(layout.MAPS)
     assert set(PROCESS_MAPS) == set(layout.PROCESS_MAPS)
+
+
+EVERY_SHAPE = """
+import os, sys
+sys.path.append(sys.argv[1])
+import loader
+bcc = loader.import_bcc(sys.argv[2])
+for shape in loader.SHAPES:
+    loader.SHAPES = (shape,)
+    _, programs = loader.load_all(bcc, sys.argv[2], [])
+    print(len(programs), flush=True)
+os._exit(0)
+"""
+
+
+def test_the_smaller_parsers_load_too():
+    bpf = LOADER.parents[3] / "bpf"
+    command = ["/usr/bin/python3", "-I", "-c", EVERY_SHAPE, str(LOADER.parent), str(bpf)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.split() == [str(len(PROGRAMS))] * len(loader.SHAPES), done.stderr
+
+
+class ImpatientBcc:
+    """A compiler whose kernel takes ``ingress`` only in a small shape."""
+
+    class BPF:
+        CGROUP_SOCK_ADDR = CGROUP_SKB = RAW_TRACEPOINT = 0
+
+        def __init__(self, text, cflags):
+            self.patience = "-DMOST_ANSWERS=8" in cflags
+
+        def load_func(self, name, kind, attach_type):
+            if name == "ingress" and not self.patience:
+                raise Exception("Failed to load BPF program ingress: Argument list too long")
+            return self
+
+        fd = 3
+
+
+def test_a_kernel_with_less_patience_gets_a_smaller_parser():
+    module, programs = loader.load_all(ImpatientBcc, LOADER.parents[3] / "bpf", [])
+    assert module.patience
+    assert [name for name, _ in programs] == list(PROGRAMS)

@@ -83,6 +83,9 @@ class Kernel:
         except OSError as error:
             loaded.close()
             raise KernelUnavailable(f"the BPF maps cannot be used: {error.strerror}") from None
+        except KernelUnavailable:
+            loaded.close()
+            raise
 
     def close(self) -> None:
         self._rings.close()
