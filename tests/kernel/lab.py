@@ -16,6 +16,7 @@ import os
 import socket
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -46,7 +47,13 @@ def sub_cgroup(parent: Path | None = None) -> Iterator[Path]:
     try:
         yield path
     finally:
-        path.rmdir()
+        for _ in range(200):  # a process that has ended may still be on its way out
+            with contextlib.suppress(OSError):
+                path.rmdir()
+                break
+            time.sleep(0.01)
+        else:
+            path.rmdir()
 
 
 def entering(cgroup: Path, netns: Path | None, command: list[str]) -> list[str]:

@@ -20,7 +20,15 @@ import os
 import socket
 import sys
 
-SOURCES = ("maps.h", "connect.c", "headers.c", "names.c", "hello.c", "packets.c")
+SOURCES = (
+    "maps.h",
+    "decide.c",
+    "connect.c",
+    "headers.c",
+    "names.c",
+    "hello.c",
+    "packets.c",
+)
 """One translation unit, in this order: all programs share the maps."""
 PROCESS_SOURCE = "process.c"
 
