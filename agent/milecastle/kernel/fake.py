@@ -1,6 +1,6 @@
 """The kernel room without a kernel: the same methods over dictionaries, and connect() to try them.
 
-For the tests of whoever uses Kernel. It decides as bpf/connect.c does; what it does not have is
+For the tests of whoever uses Kernel. It decides as bpf/decide.c does; what it does not have is
 packets on a wire, so a test hands it what the kernel would have seen.
 """
 
@@ -49,7 +49,7 @@ OUTCOMES = {
 
 
 def decide(flags: int, obstacle: Reason, protocol: int = TCP) -> tuple[Outcome, Reason]:
-    """Return what becomes of a connection to a service, by the rules of bpf/connect.c."""
+    """Return what becomes of a connection to a service, by the rules of bpf/decide.c."""
     if flags & Flag.REFUSE:
         return Outcome.REFUSED, Reason.POLICY
     if not flags & Flag.REDIRECT:
