@@ -10,6 +10,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Protocol
 
 from milecastle.detect import rules
@@ -17,6 +18,7 @@ from milecastle.detect.candidate import Unfinished
 from milecastle.detect.normalise import Decoder
 from milecastle.detect.patterns import Patterns
 from milecastle.detect.resolve import merge
+from milecastle.detect.tails import Tails
 from milecastle.model import Finding, Segment
 
 
@@ -42,11 +44,16 @@ class Engine:
     def __init__(self, rules_: Sequence[rules.Rule], *, key: bytes) -> None:
         self.rules = tuple(rules_)
         self._key = key
-        self._patterns = Patterns(self.rules, key)
-        self._readers: tuple[Detector, ...] = (self._patterns, *(new(key) for new in READERS))
+        self.patterns = Patterns(self.rules, key)
+        self.readers: tuple[Detector, ...] = (self.patterns, *(new(key) for new in READERS))
         self._detectors = tuple(new(key) for new in DETECTORS)
-        self._decoder = Decoder(self.rules)
+        self.decoder = Decoder(self.rules)
         self._memory: OrderedDict[bytes, tuple[Finding, ...]] = OrderedDict()
+
+    @cached_property
+    def tails(self) -> Tails:
+        """What streams need besides; made when the first one begins."""
+        return Tails(self.rules)
 
     @classmethod
     def load(cls, rule_files: Sequence[tuple[str, str]], *, key: bytes) -> Engine:
@@ -86,16 +93,16 @@ class Engine:
     def _read(self, segment: Segment) -> list[Finding]:
         findings: list[Finding] = []
         unfinished = ""
-        for detector in (*self._readers, *self._detectors):
+        for detector in (*self.readers, *self._detectors):
             try:
                 findings += detector.scan(segment)
             except Unfinished as error:
                 findings += error.findings
                 unfinished = unfinished or error.why
         try:
-            for view in self._decoder.views(segment.text):
+            for view in self.decoder.views(segment.text):
                 decoded = replace(segment, text=view.text)
-                for reader in self._readers:
+                for reader in self.readers:
                     findings += view.back(reader.scan(decoded))
         except Unfinished as error:
             unfinished = unfinished or error.why

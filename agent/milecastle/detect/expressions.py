@@ -111,6 +111,8 @@ def start_of(items: Sequence[Item]) -> tuple[list[Item], bool]:
     """Return the leading items, and whether a long repetition cut them short."""
     kept: list[Item] = []
     for item in items:
+        if item.what in ASSERTIONS:
+            continue  # they double an automaton's states and hardly make it choosier
         if isinstance(item.what, Group) and item.once:
             starts = [start_of(branch) for branch in item.what.branches]
             inner = tuple(tuple(begun) for begun, _ in starts)
@@ -145,7 +147,8 @@ def unfinished(expression: str) -> str:
 def within_group(group: Group) -> str:
     """Texts that end after the secret of this group has begun."""
     if group.name.startswith("secret"):
-        return f"({part_of_group(group)})"
+        begun = "|".join(filter(None, map(begun_part, group.branches)))
+        return f"({with_flags(group.flags, begun)})"
     found = [within(branch) for branch in group.branches if any(map(holds, branch))]
     return with_flags(group.flags, "|".join(found)) if found else ""
 
@@ -156,6 +159,22 @@ def within(items: Sequence[Item]) -> str:
         return whole(head) + within(rest)
     assert isinstance(head.what, Group)
     return f"(?:{whole(head)}{part(rest)}|{within_group(head.what)})"
+
+
+def begun_part(items: Sequence[Item]) -> str:
+    """Texts that end somewhere in this sequence, after at least one character of it."""
+    if not items:
+        return ""
+    head, rest = items[0], items[1:]
+    if head.what in ASSERTIONS:
+        return whole(head) + begun_part(rest)
+    once = Item(head.what, 1, None if head.most != 1 else 1, head.lazy)
+    found = [whole(once) + part(rest)]
+    if isinstance(head.what, Group):
+        found += map(begun_part, head.what.branches)
+    if head.least == 0:
+        found.append(begun_part(rest))
+    return f"(?:{'|'.join(filter(None, found))})"
 
 
 def part(items: Sequence[Item]) -> str:

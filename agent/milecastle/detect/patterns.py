@@ -32,6 +32,10 @@ LONGEST_LABEL = 64
 EVERY_TEXT = r"\A"
 
 
+type Weighed = tuple[tuple[bool, float, int], Finding]
+"""((named, not generic; score; length), finding): the greater wins where they overlap."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spans:
     """Where a rule matched, as byte offsets: the secret, the name, the whole."""
@@ -95,12 +99,13 @@ class Patterns:
         spans: list[Spans] = []
         cut = False
         for number in hit:
-            for found in self._matches(number, data):
+            for found in self.matches(number, data):
                 if len(spans) >= CANDIDATES:
                     cut = True
                     break
                 spans.append(found)
-        findings = self._judge(segment, text, len(lead), to_code_points(spans, data, text))
+        weighed = self.weigh(segment, text, len(lead), to_code_points(spans, data, text))
+        findings = without_overlaps(weighed)
         if cut:
             raise Unfinished(f"more than {CANDIDATES} candidates in one text", findings)
         return findings
@@ -112,17 +117,22 @@ class Patterns:
             raise Unfinished("the automaton ran out of memory")
         return sorted(number - 1 for number in hit if number)
 
-    def _matches(self, number: int, data: bytes) -> Iterator[Spans]:
+    def matches(self, number: int, data: bytes, start: int = 0) -> Iterator[Spans]:
+        """Yield where a rule matches, from a byte offset on."""
         exact = self._exact.get(number)
         if exact is None:
             # Compiled when first needed: most rules never are, and each takes memory.
             exact = self._exact[number] = Exact(self._rules[number])
-        return exact.matches(data)
+        return exact.matches(data, start)
 
-    def _judge(
+    def weigh(
         self, segment: Segment, text: str, lead: int, spans: Iterable[Spans]
-    ) -> list[Finding]:
-        found: list[tuple[tuple[bool, float, int], Finding]] = []
+    ) -> list[Weighed]:
+        """Return the findings among the matches, each with its rank where several overlap.
+
+        ``lead`` characters of the text stand before the segment's own.
+        """
+        found: list[Weighed] = []
         for span in spans:
             start, end = span.secret
             if start < lead or start >= end or end - start > LONGEST:
@@ -132,7 +142,7 @@ class Patterns:
                 name=whole_name(text, span.name),
                 between=text[span.name[1] : start] if span.name[0] >= 0 else "",
                 before=text[max(0, start - NEARBY) : start],
-                after=text[end : end + NEARBY],
+                after=text[end : end + 1],
                 context=text[slice(*span.whole)],
             )
             verdict = judge(span.rule, candidate)
@@ -156,12 +166,13 @@ class Patterns:
                 atlas=atlas,
             )
             found.append(((not span.rule.generic, score, end - start), finding))
-        return without_overlaps(found)
+        return found
 
 
 def judge(rule: Rule, candidate: Candidate) -> tuple[float, str] | None:
     """Return (score, evidence) of a candidate that passes all the rule's checks."""
-    if not rule.certain and decoy(candidate.secret, rule.prefix):
+    guessed = rule.category == "secret" and not rule.certain
+    if guessed and decoy(candidate.secret, rule.prefix):
         return None
     score = 1.0
     words = []
@@ -174,9 +185,7 @@ def judge(rule: Rule, candidate: Candidate) -> tuple[float, str] | None:
     return score, ", ".join(filter(None, words)) or "the format"
 
 
-def without_overlaps(
-    found: Iterable[tuple[tuple[bool, float, int], Finding]],
-) -> list[Finding]:
+def without_overlaps(found: Iterable[Weighed]) -> list[Finding]:
     """Keep the best finding of each place, per category: named over generic, sure over unsure.
 
     Where a named one loses, the winner grows to cover both, so that redaction misses nothing.
@@ -224,7 +233,7 @@ def to_code_points(spans: Sequence[Spans], data: bytes, text: str) -> Sequence[S
     last = count = 0
     for offset in offsets:
         if offset >= 0:
-            count += len(data[last:offset].decode())
+            count += len(data[last:offset].decode(errors="replace"))
             last = offset
         known[offset] = count if offset >= 0 else -1
     return [
