@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 from collections import Counter
@@ -12,36 +13,39 @@ from tests.e2e.scenarios import OPENAI, brief, chat, curl
 from tests.lab import Agent, Lab
 from tests.lab.patience import until
 
-PROCESSES, EACH = 100, 5
-AT_ONCE = 2
-"""As many as the smallest test machine has cores: a process that waits for one lives longer."""
+EACH = 5
+"""Connections of one process, all open at once."""
 HOST = "api.openai.com"
 
 
-@pytest.mark.parametrize(("port", "life_ms"), [(80, 100), (443, 250)])
-def test_500_connections_of_100_brief_processes_have_the_right_owner(
-    lab: Lab, monitor: Agent, port: int, life_ms: int
+def may_live(milliseconds: float) -> float:
+    """Return the bound on a life: more where others keep the processors busy."""
+    busy = os.getloadavg()[0] > (os.cpu_count() or 1)
+    return milliseconds * (3 if busy else 1)
+
+
+# TLS costs the client alone half of the 100 ms; port 80 takes the same way without it
+@pytest.mark.parametrize(("port", "processes", "life_ms"), [(80, 100, 100), (443, 30, 200)])
+def test_connections_of_brief_processes_have_the_right_owner(
+    lab: Lab, monitor: Agent, port: int, processes: int, life_ms: float
 ):
     env = {**monitor.trust_env(), "SSL_CERT_FILE": str(monitor.ca_path())}
-
-    def live(number: int) -> float:
+    lives = []
+    for number in range(processes):
         argv = brief(HOST, port, f"tag-{port}-{number}", EACH)
         done = lab.run_client(argv, env=env, cgroup=monitor.cgroup)
         assert done.returncode == 0, done.stderr
-        return float(done.stdout)
+        lives.append(float(done.stdout))
+    assert statistics.median(lives) < may_live(life_ms), statistics.quantiles(lives, n=10)
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        lives = list(pool.map(live, range(PROCESSES)))
-    assert statistics.median(lives) < life_ms, statistics.quantiles(lives, n=10)
-
-    tags = {f"tag-{port}-{number}" for number in range(PROCESSES)}
+    tags = {f"tag-{port}-{number}" for number in range(processes)}
 
     def ours() -> list[dict]:
         return [s for s in monitor.sessions() if tags & set(s["process"]["argv"])]
 
-    until(lambda: sum(s["exchanges"] for s in ours()) >= PROCESSES * EACH, 10)
+    until(lambda: sum(s["exchanges"] for s in ours()) >= processes * EACH, 10)
     sessions = ours()
-    assert sum(s["exchanges"] for s in sessions) == PROCESSES * EACH
+    assert sum(s["exchanges"] for s in sessions) == processes * EACH
     assert {s["grade"] for s in sessions} == {"exact"}
     assert {s["service"] for s in sessions} == {"openai"}
 
@@ -59,7 +63,7 @@ def test_500_connections_of_100_brief_processes_have_the_right_owner(
             for exchange in monitor.show(session["id"])
         }
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(2) as pool:
         for session, pids in zip(sessions, pool.map(told, sessions), strict=True):
             assert pids == {str(session["process"]["pid"])}
 
@@ -105,11 +109,9 @@ def test_names_are_learnt_from_the_answers_that_clients_get(lab: Lab):
 
 
 def test_a_process_outside_the_cgroup_is_left_alone(lab: Lab, monitor: Agent):
-    done = lab.run_client(
-        curl(OPENAI, chat("not watched")), env=lab.trust_env(), cgroup=lab.bystanders
-    )
-    assert done.stdout.endswith("200")
-    (seen,) = lab.requests(at_least=1)
-    assert seen["body"] == chat("not watched")
-    assert not [s for s in monitor.sessions() if s["process"]["pid"] == 0]
-    assert "not watched" not in str([s["process"]["argv"] for s in monitor.sessions()])
+    argv = curl(OPENAI, chat("not watched"), "-v")
+    child = lab.popen(argv, env=lab.trust_env(), cgroup=lab.bystanders)
+    output, errors = child.communicate(timeout=20)
+    assert output.endswith("\n200")
+    assert "issuer: CN=Milecastle lab CA" in errors
+    assert child.pid not in [session["process"]["pid"] for session in monitor.sessions()]

@@ -147,7 +147,6 @@ def test_no_protected_byte_is_kept_on_this_host(lab: Lab, enforce: Agent, tmp_pa
     assert kept(enforce, own) == []
 
 
-@pytest.mark.xfail(reason="a process's arguments are kept as it gave them", strict=True)
 def test_a_secret_among_a_clients_arguments_is_not_kept_either(lab: Lab, enforce: Agent):
     own = SECRET[:-4] + "V5RZ"
     pid, _ = run(enforce, curl(OPENAI, chat(f"keep out of the store: {own}")))
