@@ -90,7 +90,13 @@ class Process:
     cgroup: str = ""
     container: str | None = None
     marks: tuple[str, ...] = ()
-    """What a reader should know: ``deleted``, ``memfd``, ..."""
+    """What a reader should know: ``deleted``, ``memfd``, ``env:LD_PRELOAD``, ..."""
+    script: str | None = None
+    """Of an interpreter: what it runs. A path, ``-m module``, ``-c`` for a program given as text."""
+    client: str | None = None
+    """The AI client that it was recognised as, by its id in config/clients.yaml."""
+    client_evidence: str = ""
+    """What decided that: ``script /opt/claude-code/cli.js``."""
 
 
 @dataclass(frozen=True, slots=True)
