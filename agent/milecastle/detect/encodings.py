@@ -72,7 +72,8 @@ SPACED = re.compile(
     r"|\w(?:\n\w(?!\w)){9,}",
     re.ASCII,
 )
-JOINT = re.compile(r"""(["'])\s{0,4}(?:\+|\.|&|\\?\n)\s{0,8}(?=["'])(["'])""")
+JOINING = r"""["'](?:\s{0,4}[+&]\s{0,8}| \. |\s{0,4}\\\n\s{0,8}|\n[ \t]{2,16})["']"""
+JOINT = re.compile(JOINING)
 INVISIBLE = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e007f\U000e0100-\U000e01ef"
@@ -332,7 +333,7 @@ def layers(prefixes: tuple[str, ...]) -> tuple[Layer, ...]:
         Layer("base64", f"{BASE64_TEXT}|{BASE64_UTF16}|{BASE64_PACKED}", base64_runs),
         Layer("hex", HEX_TEXT, hex_runs),
         Layer("spaced", r"(?:[!-~] {1,2}){9}[!-~]|(?:\w\.){9}|(?:\w-){9}|(?:\w\n){9}", spaced_out),
-        Layer("joined", r"""["']\s{0,4}(?:\+|\.|&|\\?\n)\s{0,8}["']""", joints),
+        Layer("joined", JOINING, joints),
         Layer("rot13", turned, rot13(re.compile(turned))),
         Layer("reversed", mirrored, backwards(re.compile(mirrored))),
     )
