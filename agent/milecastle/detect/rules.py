@@ -193,11 +193,11 @@ class Reader:
         if "token" in keys:
             token = self._text(keys, "token", "")
             pattern = f"{START}(?P<secret>{token}){END}"
-            return pattern, shortened(pattern), prefix_of(token)
+            return pattern, shortened(token), prefix_of(token)
         if "names" in keys:
             value = self._text(keys, "value", "")
-            pattern = assigned(self._texts(keys, "names"), value)
-            return pattern, shortened(pattern), prefix_of(value)
+            names = spelt(self._texts(keys, "names"))
+            return assigned(names, value), names, prefix_of(value)
         pattern = self._text(keys, "pattern", "")
         return pattern, shortened(pattern), ""
 
@@ -281,13 +281,17 @@ class Reader:
         self._problems.append(Problem(self._name, at, what, hint))
 
 
-def assigned(names: Sequence[str], value: str) -> str:
-    """Return the pattern of a value that is assigned to one of these names.
+def spelt(names: Sequence[str]) -> str:
+    """Return an expression for these names; a blank stands for any joint.
 
-    A blank in a name stands for any joint: ``new relic`` is NEW_RELIC, newRelic, new-relic.
+    ``new relic`` is NEW_RELIC, newRelic, new-relic.
     """
-    spelt = "|".join(name.replace(" ", "[ _.-]?") for name in names)
-    name = rf"(?:\b|_)(?P<name>(?i:{spelt})[A-Za-z0-9_.\- ]{{0,40}}?)"
+    return f"(?i:{'|'.join(name.replace(' ', '[ _.-]?') for name in names)})"
+
+
+def assigned(names: str, value: str) -> str:
+    """Return the pattern of a value that is assigned to one of these names."""
+    name = rf"(?:\b|_)(?P<name>{names}[A-Za-z0-9_.\- ]{{0,40}}?)"
     return rf"{name}{LINK}(?P<secret>{value}){END}"
 
 
