@@ -12,7 +12,7 @@ from milecastle.daemon.names import Names
 from milecastle.daemon.peer import Peer
 from milecastle.daemon.recording import Recorder
 from milecastle.daemon.workers import Shared, WorkerSession
-from milecastle.host import ExecutableHashes, ProcessTable
+from milecastle.host import Chronicle, ExecutableHashes, ProcessTable
 from milecastle.kernel.fake import FakeKernel
 from milecastle.model import Standing
 from milecastle.store import Store
@@ -51,10 +51,11 @@ def shared(kernel, store, services):
         found = services.by_number(number)
         return found.id if found else None
 
-    attributor = Attributor(ProcessTable(ExecutableHashes()), service_of)
+    attributor = Attributor(ProcessTable(ExecutableHashes()), Chronicle(), service_of)
     return Shared(
         kernel=kernel,
         attributor=attributor,
+        catch_up=lambda: None,
         names=Names(kernel, services, lambda _name: True),
         recorder=Recorder(store, attributor, lambda _s: Standing.TOLERATED, now=lambda: 1e9),
         listeners=(),

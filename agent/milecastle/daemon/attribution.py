@@ -8,11 +8,11 @@ connection has reached the checkpoint, is answered from what was remembered.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from milecastle.host import ProcessTable
-from milecastle.kernel import Flow
+from milecastle.host import Biography, Chronicle, Image, ProcessTable
+from milecastle.kernel import Flow, Life, LifeKind
 from milecastle.model import Attribution, Connection, Endpoint, Grade, Process
 
 REMEMBERED = 16384
@@ -22,21 +22,53 @@ REMEMBERED = 16384
 class Attributor:
     """Answer who opened a connection, once, and remember it while exchanges may refer to it."""
 
-    def __init__(self, processes: ProcessTable, service_of: Callable[[int], str | None]) -> None:
+    def __init__(
+        self,
+        processes: ProcessTable,
+        chronicle: Chronicle,
+        service_of: Callable[[int], str | None],
+    ) -> None:
         self._processes = processes
+        self._chronicle = chronicle
         self._service_of = service_of
         self._known: OrderedDict[int, Attribution] = OrderedDict()
 
     def attribute(self, flow: Flow) -> Attribution:
-        """Return the attribution of a flow, read from /proc the first time."""
+        """Return the attribution of a flow; who it is is found out once."""
         known = self._known.get(flow.cookie)
         if known is None or known.connection.opened_ns != flow.opened_ns:
-            process = self._processes.identify(flow.pid, flow.uid, flow.opened_ns)
-            known = describe(flow, process, self._service_of(flow.service))
+            process, source = self._identify(flow.pid, flow.uid, flow.opened_ns)
+            known = describe(flow, process, source, self._service_of(flow.service))
             self._known[flow.cookie] = known
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
         return known
+
+    def witness(self, lives: Iterable[Life]) -> None:
+        """Take down what became of processes, in order."""
+        for life in lives:
+            self._take_down(life)
+
+    def _take_down(self, life: Life) -> None:
+        who = Biography(
+            life.pid, life.parent, life.started_ns, life.uid, life.loginuid, life.cgroup, ()
+        )
+        if life.kind is LifeKind.FORK:
+            self._chronicle.forked(who)
+        elif life.program is not None:
+            program = life.program
+            # of a script the interpreter is what runs; the script stands in the arguments
+            marks = ("deleted",) if program.unlinked else ()
+            image = Image(life.at_ns, life.comm, program.interpreter, program.argv, marks)
+            self._chronicle.executed(who, image, (program.device, program.inode))
+
+    def _identify(self, pid: int, uid: int, opened_ns: int) -> tuple[Process | None, str]:
+        """Return the process and where that is known from: /proc, or the kernel's own reports."""
+        if not self._chronicle.changed_since(pid, opened_ns):
+            process = self._processes.identify(pid, uid, opened_ns)
+            if process is not None:
+                return process, "/proc"
+        return self._chronicle.recall(pid, uid, opened_ns), "kernel records at exec()"
 
     def recall(self, cookie: int) -> Attribution | None:
         """Return what was found out about a connection, None if that is forgotten."""
@@ -50,16 +82,13 @@ class Attributor:
             self._known[cookie] = replace(known, process=process)
 
 
-def describe(flow: Flow, process: Process | None, service: str | None) -> Attribution:
-    """Join the kernel's record with what /proc said, and grade it."""
+def describe(flow: Flow, process: Process | None, source: str, service: str | None) -> Attribution:
+    """Join the kernel's record with what else is known, and grade it."""
     if process is None:
-        grade, why = (
-            Grade.PARTIAL,
-            "kernel record at connect(); the process ended before /proc was read",
-        )
+        grade, why = Grade.PARTIAL, "kernel record at connect(); the process ended unread"
         process = Process(pid=flow.pid, comm=flow.comm, uid=flow.uid)
     else:
-        grade, why = Grade.EXACT, "kernel record at connect()"
+        grade, why = Grade.EXACT, f"kernel record at connect(), {source}"
     connection = Connection(
         cookie=flow.cookie,
         destination=Endpoint(flow.address, flow.port),

@@ -32,7 +32,7 @@ from milecastle.daemon.rules import Rules
 from milecastle.daemon.status import Status
 from milecastle.daemon.supervisor import Child
 from milecastle.daemon.workers import Shared, Workers
-from milecastle.host import ExecutableHashes, ProcessTable, cgroup_path
+from milecastle.host import Chronicle, ExecutableHashes, ProcessTable, cgroup_path
 from milecastle.kernel import Flow, Kernel, KernelUnavailable, Reason
 from milecastle.settings import Settings
 from milecastle.shipped import PACKAGE
@@ -139,7 +139,7 @@ class Daemon:
             tasks.create_task(child.keep(), name=child.spec.name)
 
         # compiling takes a second, as long as the worker takes to import: both at once
-        self._kernel = kernel = await asyncio.to_thread(Kernel.open, watched)
+        self._kernel = kernel = await asyncio.to_thread(Kernel.open, watched, processes=True)
         stack.callback(kernel.close)
         kernel.exempt(cgroups.identity(worker_cgroup))
         for listener in listeners:
@@ -149,7 +149,8 @@ class Daemon:
 
         names = Names(kernel, self._catalogue, ca.covers)
         names.hand_over()
-        self._attributor = Attributor(ProcessTable(self._hashes), self._service_of)
+        chronicle = Chronicle(cgroups=cgroups.resolve("auto"))
+        self._attributor = Attributor(ProcessTable(self._hashes), chronicle, self._service_of)
         recorder = Recorder(store, self._attributor, self._rules.standing, now=time.time)
         self._namespaces = Namespaces(
             kernel,
@@ -162,6 +163,7 @@ class Daemon:
         shared = Shared(
             kernel=kernel,
             attributor=self._attributor,
+            catch_up=self._kernel_events,
             names=names,
             recorder=recorder,
             listeners=listeners,
@@ -258,16 +260,26 @@ class Daemon:
         return {"changed": changed, "problems": [str(one) for one in self._rules.problems]}
 
     def _kernel_events(self) -> None:
-        for event in self._kernel.events():
+        """Take everything that the kernel has to tell, lives before the connections they made."""
+        events = list(self._kernel.events())
+        self._attributor.witness(self._kernel.lives())
+        for event in events:
             if isinstance(event, Flow):
-                process = self._attributor.attribute(event).process
-                if process.exe and process.sha256 is None:
-                    self._hash(event.pid, event.cookie)
-                if event.reason is Reason.NO_LISTENER:
-                    self._namespaces.meet(event.pid)
+                self._connected(event)
             else:
                 packet = {"what": event.kind.name.lower(), "data": event.data}
                 self._status.workers.tell_one("packet", packet)
+
+    def _connected(self, flow: Flow) -> None:
+        process = self._attributor.attribute(flow).process
+        if process.exe and process.sha256 is None:
+            self._hash(flow.pid, flow.cookie)
+        if flow.reason is Reason.NO_LISTENER:
+            self._namespaces.meet(flow.pid)
+        elif flow.reason is Reason.LATE_NAME and self._rules.policy.mode == "enforce":
+            # its address is known now: the client's next try comes to the checkpoint
+            with contextlib.suppress(OSError):
+                self._kernel.destroy(flow)
 
     def _hash(self, pid: int, cookie: int) -> None:
         """Read the executable in a thread, once for all its connections; exchanges don't wait."""

@@ -45,6 +45,8 @@ class Shared:
 
     kernel: Kernel
     attributor: Attributor
+    catch_up: Callable[[], None]
+    """Takes what the kernel has told and nobody has read yet."""
     names: Names
     recorder: Recorder
     listeners: Sequence[Listener]
@@ -157,6 +159,7 @@ class WorkerSession:
         if flow is None:
             self._peer.refuse(frame, "unknown", "no redirected connection has this source")
             return
+        self._shared.catch_up()
         attribution = self._shared.attributor.attribute(flow)
         record = attribution_record(attribution, self._shared.standing(attribution.service))
         connection = record["connection"]

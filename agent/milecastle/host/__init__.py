@@ -6,12 +6,16 @@ for the executable behind ``/proc/PID/exe``, which is only hashed.
 """
 
 from milecastle.host.cgroups import cgroup2_root, cgroup_path, container_id, unified_path
+from milecastle.host.chronicle import Biography, Chronicle, Image
 from milecastle.host.hashes import ExecutableHashes
 from milecastle.host.processes import ProcessTable
 from milecastle.host.sockets import netns_cookie, peer_credentials
 
 __all__ = [
+    "Biography",
+    "Chronicle",
     "ExecutableHashes",
+    "Image",
     "ProcessTable",
     "cgroup2_root",
     "cgroup_path",

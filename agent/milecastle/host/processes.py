@@ -7,11 +7,9 @@ that it is asked about; else the pid was reused and the answer is "gone".
 from __future__ import annotations
 
 import os
-import pwd
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 import psutil
@@ -19,6 +17,7 @@ import psutil
 from milecastle.host.arguments import masked
 from milecastle.host.cgroups import cgroup_path, container_id
 from milecastle.host.hashes import ExecutableHashes
+from milecastle.host.users import user_name
 from milecastle.model import Ancestor, Process
 
 ARGV_BYTES = 16 << 10
@@ -154,12 +153,3 @@ def _marks(exe: str | None) -> tuple[str, ...]:
     if exe.startswith("/memfd:"):
         return ("memfd",)
     return ("deleted",) if exe.endswith(" (deleted)") else ()
-
-
-@lru_cache(maxsize=1024)
-def user_name(uid: int) -> str | None:
-    """Return the account's name, None where the host knows none."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except (KeyError, OverflowError):
-        return None
