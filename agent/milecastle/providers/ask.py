@@ -129,8 +129,20 @@ class Ask:
             parameters=self.parameters,
             conversation_id=self.conversation or self.format.conversation,
             stream=self.stream or self.format.streams or self.body.get("stream") is True,
-            unclaimed=(*self.found, *leaves.unclaimed(self.document, claimed)),
+            unclaimed=(
+                *self.found,
+                *self._asked_in_path(),
+                *leaves.unclaimed(self.document, claimed),
+            ),
         )
+
+    def _asked_in_path(self) -> list[Leaf]:
+        """Return the prose of the query; it can be read, not rewritten."""
+        return [
+            Leaf(f"!?{name[:40]}", text)
+            for name, text in self.format.query
+            if leaves.is_prose(text)
+        ]
 
 
 def _claim(part: Part, claimed: set[str]) -> None:

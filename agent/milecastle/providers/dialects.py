@@ -8,6 +8,7 @@ from dataclasses import replace
 from milecastle.providers import (
     amazon_q,
     anthropic,
+    anthropic_batches,
     bedrock_converse,
     bedrock_invoke,
     cohere,
@@ -36,7 +37,7 @@ DIALECTS: Mapping[str, Dialect] = {
     "openai-files": unknown.DIALECT,
     "openai-traces": unknown.DIALECT,
     "anthropic-messages": anthropic.DIALECT,
-    "anthropic-batches": unknown.DIALECT,
+    "anthropic-batches": anthropic_batches.DIALECT,
     "gemini": gemini.DIALECT,
     "gemini-live": gemini_live.DIALECT,
     "bedrock-converse": bedrock_converse.DIALECT,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from milecastle.model import Json
 
@@ -26,6 +25,5 @@ class Format:
     """The path or the headers ask for a stream, whatever the body says."""
     call: Json = None
     """The JSON-RPC id that an answer has to repeat."""
-    content_type: str = ""
-    """Of the request, lower case, with parameters as sent."""
-    query: Mapping[str, str] = field(default_factory=dict)
+    query: tuple[tuple[str, str], ...] = ()
+    """The path's query, decoded."""

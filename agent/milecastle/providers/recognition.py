@@ -1,401 +1,31 @@
-"""Which wire format a request speaks: one table by path and host, then the body's shape.
+"""Which wire format a request speaks: by path and host, then by the body's shape.
 
-Paths last longer than hosts, so a row names a host only where a path alone would say too little.
-The first row that fits wins. What fits no row but has a body, to a host of the catalogue, is
+Paths last longer than hosts, so a row of the table (``routes``) names a host only where a path
+alone would say too little. What fits no row but has a body, to a host of the catalogue, is
 ``unknown``: its strings are read all the same.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import parse_qsl, unquote
 
-from milecastle.model import RequestHead
+from milecastle.model import Json, RequestHead
 from milecastle.providers.format import Format
 from milecastle.providers.hosts import provider
+from milecastle.providers.leaves import is_prose
+from milecastle.providers.routes import ROWS, Row
 from milecastle.providers.shape import convinces, document, of_value
 from milecastle.providers.typed import mapping
 
-LONGEST_PATH = 8 << 10
+LONGEST = 64 << 10
+"""Most characters of a path, and of a query, that are looked at."""
+MOST_QUERIES = 100
 MCP_HEADERS = frozenset({"mcp-session-id", "mcp-protocol-version"})
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A way to recognise a format; every field that is set must fit."""
-
-    format: str | None
-    """None: an exchange that is not read at all (credentials)."""
-    operation: str
-    path: re.Pattern[str]
-    """Searched in the path without its query. Groups: model, conversation, streams."""
-    host: re.Pattern[str] | None = None
-    methods: frozenset[str] = frozenset({"POST"})
-    everywhere: bool = False
-    """The path alone convinces, also at a host that is not of the catalogue."""
-    provider: str | None = None
-    socket: bool = False
-    """It is the opening of a WebSocket."""
-
-
-def _row(
-    wire: str | None,
-    operation: str,
-    path: str,
-    host: str | None = None,
-    *,
-    methods: str = "POST",
-    everywhere: bool = False,
-    provider: str | None = None,
-    socket: bool = False,
-) -> Row:
-    return Row(
-        wire,
-        operation,
-        re.compile(path),
-        re.compile(host) if host else None,
-        frozenset(methods.split()),
-        everywhere,
-        provider,
-        socket,
-    )
-
-
-_AZURE = r"/deployments/(?P<model>[^/]+)"
-_CHATGPT = r"(?:chatgpt|openai)\.com$"
-_THREAD = r"/threads/(?P<conversation>[^/]+)"
-_GEMINI = r"/(?:models|tunedModels|publishers/[^/]+/models)/(?P<model>[^/:]+)"
-_BEDROCK = r"^/model/(?P<model>[^/]+)"
-_WATSONX = r"(?:^|\.)ml\.cloud\.ibm\.com$|watsonx|cloud\.ibm\.com$"
-_COHERE = r"cohere\.(?:com|ai)$"
-_OLLAMA = r"^(?:localhost|127\.|\[?::1|ollama\.com|.*ollama)"
-
-ROWS: tuple[Row, ...] = (
-    # credentials: forwarded, never read
-    _row(None, "", r"/oauth2?/(?:v\d/)?token$|/copilot_internal/v2/token$|/oauth/device/code$"),
-    # WebSockets
-    _row("gemini-live", "chat", r"BidiGenerateContent$", everywhere=True, socket=True),
-    _row("openai-realtime", "chat", r"/realtime$", everywhere=True, socket=True),
-    _row("openai-responses-socket", "chat", r"/responses$", everywhere=True, socket=True),
-    _row(
-        "copilot-web",
-        "chat",
-        r"^/c/api/chat$|(?i:/chathub)",
-        r"microsoft\.com$|office\.com$|bing\.com$",
-        socket=True,
-    ),
-    # web interfaces and hosts whose paths say little
-    _row("chatgpt-web", "chat", r"^/backend-(?:api|anon)/(?:f/)?conversation$", _CHATGPT),
-    _row(
-        "chatgpt-web",
-        "chat",
-        r"^/backend-api/conversation/(?P<conversation>[^/]+)$",
-        _CHATGPT,
-        methods="GET",
-    ),
-    _row(
-        "openai-responses", "chat", r"^/backend-api/codex/responses$", _CHATGPT, methods="POST GET"
-    ),
-    _row(
-        "claude-web",
-        "chat",
-        r"/chat_conversations/(?P<conversation>[^/]+)/(?:retry_)?completion$",
-        r"claude\.ai$",
-    ),
-    _row(
-        "claude-web",
-        "chat",
-        r"/chat_conversations/(?P<conversation>[^/]+)$",
-        r"claude\.ai$",
-        methods="GET",
-    ),
-    _row("gemini-web", "chat", r"(?:StreamGenerate|/batchexecute)$", r"google\.com$"),
-    _row("perplexity-web", "chat", r"/rest/sse/perplexity_ask", r"perplexity\.ai$"),
-    _row("deepseek-web", "chat", r"^/api/v0/chat/completion$", r"deepseek\.com$"),
-    _row("grok-web", "chat", r"/rest/app-chat/conversations/", r"(?:grok\.com|x\.ai)$"),
-    _row("grok-web", "chat", r"/grok/add_response\.json$", r"x\.com$"),
-    _row(
-        "copilot-web",
-        "chat",
-        r"^/c/api/chat$|/chathub",
-        r"microsoft\.com$|office\.com$|bing\.com$",
-        methods="POST GET",
-    ),
-    _row(
-        "huggingchat-web",
-        "chat",
-        r"^/chat/conversation/(?P<conversation>[^/]+)$",
-        r"huggingface\.co$",
-    ),
-    _row("duckchat-web", "chat", r"^/duckchat/v1/chat$", r"duckduckgo\.com$"),
-    _row(
-        "search",
-        "search",
-        r"^/(?:search|extract|crawl|answer|contents)$",
-        r"tavily\.com$|exa\.ai$|perplexity\.ai$|linkup\.so$",
-    ),
-    # Google
-    _row("gemini-live", "chat", r"BidiGenerateContent$", methods="GET POST", everywhere=True),
-    _row("gemini", "chat", rf"{_GEMINI}:(?P<streams>stream)GenerateContent$", everywhere=True),
-    _row("gemini", "chat", rf"{_GEMINI}:generateContent$", everywhere=True),
-    _row("gemini", "chat", r"/v1internal:(?P<streams>stream)GenerateContent$", everywhere=True),
-    _row("gemini", "chat", r"/v1internal:(?:generateContent|generateChat)$", everywhere=True),
-    _row("gemini", "embeddings", rf"{_GEMINI}:(?:batch)?[eE]mbedContents?$", everywhere=True),
-    _row("gemini", "count_tokens", rf"{_GEMINI}:countTokens$", everywhere=True),
-    _row("gemini", "create_cache", r"/cachedContents$"),
-    _row(
-        "anthropic-messages",
-        "chat",
-        r"/publishers/anthropic/models/(?P<model>[^/:]+):(?P<streams>stream)RawPredict$",
-    ),
-    _row(
-        "anthropic-messages", "chat", r"/publishers/anthropic/models/(?P<model>[^/:]+):rawPredict$"
-    ),
-    _row("anthropic-messages", "count_tokens", r"/models/count-tokens:rawPredict$"),
-    _row(
-        "openai-chat",
-        "chat",
-        r"/publishers/[^/]+/models/(?P<model>[^/:]+):"
-        r"(?:stream)?[rR]awPredict$",
-    ),
-    _row("gemini", "generate_content", rf"{_GEMINI}:predict(?:LongRunning)?$"),
-    # Amazon
-    _row("bedrock-converse", "chat", rf"{_BEDROCK}/converse-(?P<streams>stream)$", everywhere=True),
-    _row("bedrock-converse", "chat", rf"{_BEDROCK}/converse$", everywhere=True),
-    _row(
-        "bedrock-invoke",
-        "chat",
-        rf"{_BEDROCK}/invoke-with-response-(?P<streams>stream)$",
-        everywhere=True,
-    ),
-    _row(
-        "bedrock-invoke",
-        "embeddings",
-        r"^/model/(?P<model>[^/]*embed[^/]*)/invoke$",
-        everywhere=True,
-    ),
-    _row("bedrock-invoke", "chat", rf"{_BEDROCK}/invoke$", everywhere=True),
-    _row("bedrock-converse", "count_tokens", rf"{_BEDROCK}/count-tokens$", everywhere=True),
-    _row("amazon-q", "chat", r"/generateAssistantResponse$|/SendMessageStreaming$"),
-    _row("amazon-q", "chat", r"^/$", r"^(?:codewhisperer|q)\..*amazonaws\.com$"),
-    _row(
-        "sagemaker",
-        "chat",
-        r"^/endpoints/(?P<model>[^/]+)/invocations-response-(?P<streams>stream)$",
-        everywhere=True,
-    ),
-    _row(
-        "sagemaker",
-        "chat",
-        r"^/endpoints/(?P<model>[^/]+)/(?:async-)?invocations$",
-        everywhere=True,
-    ),
-    # Cohere and ranking
-    _row("cohere-chat", "chat", r"^/v2/chat$", everywhere=True),
-    _row("cohere-chat-v1", "chat", r"^/(?:v1/)?chat$", _COHERE),
-    _row("cohere-generate", "text_completion", r"^/(?:v1/)?generate$", _COHERE),
-    _row("cohere-embed", "embeddings", r"^/(?:v1/|v2/)?embed$", _COHERE),
-    _row("cohere-embed", "embeddings", r"^/v2/embed$", everywhere=True),
-    _row(
-        "cohere-task",
-        "text_completion",
-        r"^/v1/(?:summarize|classify|tokenize|detokenize)$",
-        _COHERE,
-    ),
-    _row("rerank", "rerank", r"/rerank$", everywhere=True),
-    # others with a grammar of their own
-    _row("openai-chat", "chat", r"/ml/v\d[^/]*/text/chat(?P<streams>_stream)?$"),
-    _row(
-        "watsonx-generation",
-        "text_completion",
-        r"/ml/v\d[^/]*/(?:text/generation|generation/text)(?P<streams>_stream)?$",
-    ),
-    _row(
-        "watsonx-generation", "embeddings", r"/ml/v\d[^/]*/text/(?:embeddings|rerank|tokenization)$"
-    ),
-    _row(
-        "aleph-alpha",
-        "text_completion",
-        r"^/(?:complete|evaluate|explain|summarize|qa)$",
-        r"aleph-alpha\.com$",
-    ),
-    _row(
-        "aleph-alpha",
-        "embeddings",
-        r"^/(?:embed|semantic_embed|batch_semantic_embed)$",
-        r"aleph-alpha\.com$",
-    ),
-    _row(
-        "ai21-completion",
-        "text_completion",
-        r"^/studio/v1/(?:[^/]+/complete|answer|paraphrase|"
-        r"summarize|library/answer|gec|improvements|segmentation)$",
-    ),
-    _row("openai-chat", "chat", r"^/v1/chat$", r"writer\.com$"),
-    _row(
-        "replicate",
-        "generate_content",
-        r"/v1/(?:models/(?P<model>[^/]+/[^/]+)|deployments/[^/]+/"
-        r"[^/]+)/predictions$",
-    ),
-    _row("replicate", "generate_content", r"^/v1/predictions$"),
-    _row(
-        "replicate",
-        "generate_content",
-        r"^/v1/predictions/(?P<conversation>[^/]+)$",
-        r"replicate\.com$",
-        methods="GET",
-    ),
-    _row(
-        "replicate-stream",
-        "generate_content",
-        r"^/v1/(?:streams|files)/",
-        r"replicate\.(?:net|com)$",
-        methods="GET",
-    ),
-    _row(
-        "huggingface",
-        "text_completion",
-        r"^/models/(?P<model>[^:]+)$",
-        r"(?:huggingface\.co|hf\.co)$",
-    ),
-    _row(
-        "huggingface",
-        "text_completion",
-        r"^/hf-inference/(?:models|pipeline/[^/]+)/(?P<model>.+)$",
-        r"huggingface\.co$",
-    ),
-    _row(
-        "huggingface",
-        "text_completion",
-        r"^/(?:generate(?:_(?P<streams>stream))?)?$",
-        r"endpoints\.huggingface\.cloud$",
-    ),
-    _row("dashscope", "chat", r"/api/v1/services/aigc/"),
-    _row("dashscope", "embeddings", r"/api/v1/services/(?:embeddings|rerank)/"),
-    _row(
-        "yandex",
-        "text_completion",
-        r"/foundationModels/v1/(?:completion|completionAsync|"
-        r"tokenizeCompletion|textEmbedding)$",
-    ),
-    _row("openai-chat", "chat", r"/api/v2/cortex/inference:complete$"),
-    _row("openai-embeddings", "embeddings", r"/api/v2/cortex/inference:embed$"),
-    _row("openai-chat", "chat", r"/v1/text/chatcompletion(?:_v2|_pro)?$"),
-    _row(
-        "speech",
-        "speech",
-        r"/v1/(?:text-to-speech|speech-to-speech|speech-to-text|"
-        r"sound-generation)",
-        r"elevenlabs\.io$",
-    ),
-    _row("ollama", "chat", r"/api/chat$", _OLLAMA),
-    _row("ollama", "text_completion", r"/api/generate$"),
-    _row("ollama", "embeddings", r"/api/embed(?:dings)?$"),
-    _row(
-        "kserve",
-        "text_completion",
-        r"^/v2/models/(?P<model>[^/]+)/(?:versions/[^/]+/)?"
-        r"(?:infer|generate(?:_(?P<streams>stream))?)$",
-    ),
-    # OpenAI's shapes, at whatever host; Azure names the model in the path
-    _row(
-        "openai-realtime",
-        "chat",
-        r"/realtime(?:/sessions|/client_secrets|/calls|"
-        r"/transcription_sessions)?$",
-        methods="GET POST",
-    ),
-    _row("openai-chat", "chat", rf"{_AZURE}/(?:extensions/)?chat/completions$", everywhere=True),
-    _row("openai-completions", "text_completion", rf"{_AZURE}/completions$", everywhere=True),
-    _row("openai-embeddings", "embeddings", rf"{_AZURE}/embeddings$", everywhere=True),
-    _row(
-        "openai-images",
-        "image_generation",
-        rf"{_AZURE}/images/(?:generations|edits|variations)$",
-        everywhere=True,
-    ),
-    _row(
-        "openai-audio",
-        "speech",
-        rf"{_AZURE}/audio/(?:transcriptions|translations|speech)$",
-        everywhere=True,
-    ),
-    _row(
-        "openai-chat",
-        "chat",
-        r"/chat/completions(?:/[^/]+)?(?:/messages)?$",
-        methods="POST GET",
-        everywhere=True,
-    ),
-    _row(
-        "openai-responses",
-        "chat",
-        r"/responses(?:/compact|/input_tokens)?$",
-        methods="POST GET",
-        everywhere=True,
-    ),
-    _row(
-        "openai-responses",
-        "chat",
-        r"/responses/(?P<conversation>resp_[^/]+)(?:/input_items)?$",
-        methods="GET",
-    ),
-    _row("openai-responses", "chat", r"/v1/conversations(?:/(?P<conversation>[^/]+)(?:/items)?)?$"),
-    _row(
-        "openai-completions",
-        "text_completion",
-        r"/engines/(?P<model>[^/]+)/completions$",
-        everywhere=True,
-    ),
-    _row("openai-completions", "text_completion", r"/(?:fim/)?completions$", everywhere=True),
-    _row(
-        "openai-embeddings",
-        "embeddings",
-        r"/(?:multimodal)?(?:contextualized)?embeddings$",
-        everywhere=True,
-    ),
-    _row("openai-moderations", "moderation", r"/(?:chat/)?moderations$", everywhere=True),
-    _row(
-        "openai-images",
-        "image_generation",
-        r"/images/(?:generations|edits|variations)$",
-        everywhere=True,
-    ),
-    _row(
-        "openai-audio", "speech", r"/audio/(?:transcriptions|translations|speech)$", everywhere=True
-    ),
-    _row("openai-assistants", "create_agent", r"/assistants(?:/[^/]+)?$", methods="POST GET"),
-    _row("openai-assistants", "invoke_agent", rf"{_THREAD}/runs", methods="POST GET"),
-    _row("openai-assistants", "invoke_agent", r"/threads/runs$"),
-    _row("openai-assistants", "chat", rf"{_THREAD}/messages", methods="POST GET"),
-    _row("openai-assistants", "chat", r"/threads$"),
-    _row(
-        "openai-files",
-        "upload",
-        r"/v1/(?:files|uploads|uploads/[^/]+/parts|containers/[^/]+/files)$",
-    ),
-    _row("openai-files", "download", r"/v1/files/[^/]+/content$", methods="GET"),
-    _row("openai-files", "search", r"/v1/vector_stores(?:/|$)"),
-    _row("openai-batches", "batch", r"/v1/(?:batches|fine_tuning/jobs)$"),
-    _row("openai-traces", "trace", r"/v1/traces/ingest$"),
-    _row("openai-chat", "chat", r"/v1/agents/completions$"),
-    _row("openai-documents", "ocr", r"/v1/ocr$"),
-    # Anthropic's
-    _row("anthropic-messages", "chat", r"/v1/messages$", everywhere=True),
-    _row("anthropic-messages", "count_tokens", r"/v1/messages/count_tokens$", everywhere=True),
-    _row("anthropic-batches", "batch", r"/v1/messages/batches$"),
-    _row("anthropic-batches", "batch", r"/v1/messages/batches/[^/]+/results$", methods="GET"),
-    _row("anthropic-messages", "text_completion", r"/v1/complete$"),
-    # local servers
-    _row(
-        "completion",
-        "text_completion",
-        r"^/(?:completion|infill|generate|api/v1/generate)$",
-        r"^(?:localhost|127\.)",
-    ),
-)
+ENVELOPES = ("application/connect+", "application/grpc", "application/proto", "application/x-proto")
+CONVERSATIONS = ("mcp-session-id", "session_id", "conversation_id", "x-claude-code-session-id")
+"""Headers in which clients name their session."""
 
 
 def recognise(head: RequestHead, body: bytes | None, *, known: bool = True) -> Format | None:
@@ -404,67 +34,73 @@ def recognise(head: RequestHead, body: bytes | None, *, known: bool = True) -> F
     ``known``: the host is of the catalogue. Any other is recognised only where path and shape
     convince.
     """
-    if len(head.path) > LONGEST_PATH:
-        path, query = head.path[:LONGEST_PATH], ""
-    else:
-        path, _, query = head.path.partition("?")
-    host = head.host.lower().rstrip(".").rpartition("@")[2]
-    host = re.sub(r":\d+$", "", host)
-    path = path.rstrip("/") or "/"
-    method = head.method.upper()
+    path = head.path.partition("?")[0][:LONGEST].rstrip("/") or "/"
+    host = re.sub(r":\d+$", "", head.host.lower().rpartition("@")[2]).rstrip(".")
     socket = head.headers.get("upgrade", "").lower() == "websocket"
     for row in ROWS:
-        if (
-            socket != row.socket
-            or (method not in row.methods and not socket)
-            or (row.host and not row.host.search(host))
-        ):
-            continue
-        found = row.path.search(path)
-        if found is None:
+        if (found := _fits(row, head.method.upper(), host, path, socket=socket)) is None:
             continue
         if row.format is None:
             return None
         if not (known or row.everywhere):
             continue
-        if not (known or socket or convinces(row.format, body)):
+        if (row.proven or not (known or socket)) and not convinces(row.format, body):
             continue
-        return _format(row.format, row.operation, head, host, query, found, row.provider)
+        return _format(row.format, row.operation, head, host, found)
     if socket:
-        return (
-            _format("unknown-socket", "unknown", head, host, query, None, None) if known else None
-        )
-    if method == "GET" and not MCP_HEADERS.isdisjoint(head.headers):
-        return _format("mcp", "listen", head, host, query, None, None)
-    if method not in ("POST", "PUT", "PATCH") or not body:
+        return _format("unknown-socket", "unknown", head, host) if known else None
+    if not MCP_HEADERS.isdisjoint(head.headers) and head.method.upper() == "GET":
+        return _format("mcp", "listen", head, host)
+    return _by_body(head, host, body, known=known)
+
+
+def _fits(row: Row, method: str, host: str, path: str, *, socket: bool) -> re.Match[str] | None:
+    if socket != row.socket or not (socket or method in row.methods):
         return None
+    if row.host is not None and row.host.search(host) is None:
+        return None
+    return row.path.search(path)
+
+
+def _by_body(head: RequestHead, host: str, body: bytes | None, *, known: bool) -> Format | None:
+    unknown = _format("unknown", "unknown", head, host)
+    if not body:
+        # a question may stand in the query
+        return unknown if known and any(is_prose(text) for _, text in unknown.query) else None
     value = document(body)
-    first = next(iter(value), None) if isinstance(value, list) else value  # a JSON-RPC batch
+    first: Json = next(iter(value), None) if isinstance(value, list) else value  # a batch
     shaped = of_value(mapping(first), head)
     if shaped is not None:
-        wire = _format(*shaped, head, host, query, None, None)
+        wire = _format(*shaped, head, host)
         return replace(wire, call=mapping(value).get("id"))
-    return _format("unknown", "unknown", head, host, query, None, None) if known else None
+    if not known:
+        return None
+    if head.headers.get("content-type", "").lower().startswith(ENVELOPES):
+        return replace(unknown, name="connect")
+    return unknown
 
 
 def _format(
-    name: str,
-    operation: str,
-    head: RequestHead,
-    host: str,
-    query: str,
-    found: re.Match[str] | None,
-    provided: str | None,
+    name: str, operation: str, head: RequestHead, host: str, found: re.Match[str] | None = None
 ) -> Format:
     groups = found.groupdict() if found else {}
-    model = groups.get("model")
+    query = _query(head.path.partition("?")[2])
+    asked = dict(query)
+    model = groups.get("model") or asked.get("model") or asked.get("deployment")
+    named = (head.headers.get(each) for each in CONVERSATIONS)
     return Format(
         name=name,
         operation=operation,
-        provider=provided or provider(host, name),
+        provider=provider(host, name),
         model=unquote(model) if model else None,
-        conversation=groups.get("conversation"),
+        conversation=groups.get("conversation") or next(filter(None, named), None),
         streams=bool(groups.get("streams")),
-        content_type=head.headers.get("content-type", ""),
-        query=dict(parse_qsl(query, max_num_fields=50)) if query else {},
+        query=query,
     )
+
+
+def _query(query: str) -> tuple[tuple[str, str], ...]:
+    try:
+        return tuple(parse_qsl(query[:LONGEST], max_num_fields=MOST_QUERIES)) if query else ()
+    except ValueError:  # more fields than that
+        return (("", query[:LONGEST]),)

@@ -23,6 +23,8 @@ HAS: Mapping[str, tuple[str, ...]] = {
     "sagemaker": (),
     "cohere-chat": ("messages",),
     "cohere-embed": ("model",),
+    "cohere-chat-v1": ("message", "model"),
+    "ollama": ("model",),
     "rerank": ("query", "documents"),
 }
 """Format -> keys that a request at a host of no catalogue must have, beside the format's path.
