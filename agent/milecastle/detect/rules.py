@@ -159,8 +159,10 @@ class Reader:
             self._say(line(node), f"rule id {rule_id!r}", "lower-case letters, digits, hyphens")
         pattern, trigger, prefix = self._pattern(node, keys)
         given = self._text(keys, "trigger", "")
-        for what, expression in (("pattern", pattern), ("trigger", given or trigger)):
-            self._compilable(node, what, expression)
+        for what in ("token", "value", "pattern", "trigger"):
+            self._compilable(keys.get(what), what, self._text(keys, what, ""))
+        if len(self._problems) == before:
+            self._compilable(node, "pattern", pattern)
         evidence = {key: self._texts(keys, key) for key in ("matches", "ignores")}
         if not evidence["matches"]:
             self._say(line(node), f"rule {rule_id!r} has no matches", "add a text it must find")
@@ -218,7 +220,9 @@ class Reader:
             self._say(line(node), "checks is no list", "checks: [varied]")
         return tuple(found)
 
-    def _compilable(self, node: yaml.Node, what: str, expression: str) -> None:
+    def _compilable(self, node: yaml.Node | None, what: str, expression: str) -> None:
+        if node is None:
+            return
         if len(expression) > LONGEST_PATTERN:
             self._say(line(node), f"{what} is over {LONGEST_PATTERN} characters", "split the rule")
             return

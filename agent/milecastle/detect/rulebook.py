@@ -1,0 +1,72 @@
+"""docs/RULES.md: every rule in a table, made from the rule files; a test holds the page to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from milecastle.detect.rules import Rule
+from milecastle.detect.validators import CHECKS
+
+HEAD = """\
+# Rules
+
+Made from the files under config/rules by `.venv/bin/python -m tests.detect.rules_page`; a test fails where a
+rule is missing here. `milecastle rules test` runs every rule against the texts that stand beside it.
+
+## Writing one
+
+A file has a `category`, a `severity` for all of its rules, and a list of `rules`:
+
+```yaml
+category: secret
+severity: high
+rules:
+  - id: acme-token                  # lower-case letters, digits, hyphens; unique
+    title: ACME API token
+    source: https://docs.acme.example/tokens
+    token: 'acme_[A-Za-z0-9]{32}'   # recognisable by itself
+    checks: [{entropy: 3.2}]
+    matches: ['use acme_‖k3J9xQ2mV7tR4wZ8bN5cL1dF6gH0pSyT']   # ‖ is dropped
+    ignores: ['acme_short']
+```
+
+| key | meaning |
+|---|---|
+| `token` | the secret's form; word boundaries are added |
+| `names`, `value` | the form of a value that is assigned to one of these names; a blank in a name is any joint |
+| `pattern` | a whole RE2 expression; its group `secret` (or `secret2`, ...) is the finding |
+| `trigger` | a cheaper expression that is in every text that the pattern matches; made from the pattern where missing |
+| `checks` | what a match has to pass, see below |
+| `generic` | yields to any other rule at the same place |
+| `certain` | is not asked whether it is a placeholder |
+| `keep` | how many leading characters are public format and may be shown |
+| `severity` | for this rule alone |
+| `source` | where the format is documented |
+| `matches`, `ignores` | texts that it has to find and to leave alone |
+
+RE2 has no look-around and no back-references, and is linear in the text whatever the expression.
+
+Checks: {checks}.
+
+"""
+
+
+def page(rules: Iterable[Rule]) -> str:
+    """Return the page as Markdown."""
+    ordered = sorted(rules, key=lambda rule: (rule.category, rule.file, rule.id))
+    parts = [HEAD.replace("{checks}", ", ".join(f"`{name}`" for name in sorted(CHECKS)))]
+    parts.append(f"## All {len(ordered)} rules\n")
+    for file, group in groupby(ordered, key=lambda rule: rule.file):
+        parts.append(f"\n### {file}\n\n" + table(list(group)))
+    return "".join(parts)
+
+
+def table(rules: Sequence[Rule]) -> str:
+    rows = ["| rule | finds | severity | source |\n|---|---|---|---|\n"]
+    for rule in rules:
+        where = rule.source.removeprefix("https://").rstrip("/")
+        source = f"[{where.partition('/')[0]}]({rule.source})" if where else ""
+        title = rule.title.replace("|", "\\|")
+        rows.append(f"| `{rule.id}` | {title} | {rule.severity} | {source} |\n")
+    return "".join(rows)
