@@ -32,7 +32,7 @@ from milecastle.daemon.rules import Rules
 from milecastle.daemon.status import Status
 from milecastle.daemon.supervisor import Child
 from milecastle.daemon.workers import Shared, Workers
-from milecastle.host import Chronicle, ExecutableHashes, ProcessTable, cgroup_path
+from milecastle.host import Chronicle, ExecutableHashes, ProcessTable, cgroup_path, has_ipv6
 from milecastle.kernel import Flow, Kernel, KernelUnavailable, Reason
 from milecastle.settings import Settings
 from milecastle.shipped import PACKAGE
@@ -46,6 +46,7 @@ KEEP_DAYS = 30.0
 KEEP_BYTES = 2 << 30
 PRUNE_SECONDS = 3600.0
 HOSTS_SECONDS = 300.0
+ROUTES_SECONDS = 2.0
 FIRST_WORKER_SECONDS = 20.0
 WORKER_UNIT = "milecastle-proxy"
 """Under systemd, a worker is believed by the unit that its cgroup belongs to."""
@@ -145,7 +146,6 @@ class Daemon:
         for listener in listeners:
             kernel.vouch(listener.socket.fileno())
         ports = {listener.family: listener.port for listener in listeners}
-        kernel.set_checkpoint(ports[4], ports.get(6, 0))
 
         names = Names(kernel, self._catalogue, ca.covers)
         names.hand_over()
@@ -189,6 +189,7 @@ class Daemon:
         stack.callback(watch.close)
 
         tasks.create_task(self._namespaces.follow())
+        tasks.create_task(follow_routes(kernel, ports))
 
         await self._prove(test_cgroup)
         self._rules.apply(kernel)
@@ -325,6 +326,13 @@ class Daemon:
 
     async def _stop_children(self) -> None:
         await asyncio.gather(*(child.stop() for child in self._children))
+
+
+async def follow_routes(kernel: Kernel, ports: dict[int, int]) -> None:
+    """Offer the IPv6 checkpoint only while the host has a way out over IPv6."""
+    while True:
+        kernel.set_checkpoint(ports[4], ports.get(6, 0) if has_ipv6() else 0)
+        await asyncio.sleep(ROUTES_SECONDS)
 
 
 async def accept(

@@ -9,6 +9,7 @@ from milecastle.host.cgroups import cgroup2_root, cgroup_path, container_id, uni
 from milecastle.host.chronicle import Biography, Chronicle, Image
 from milecastle.host.hashes import ExecutableHashes
 from milecastle.host.processes import ProcessTable
+from milecastle.host.routes import has_ipv6
 from milecastle.host.sockets import netns_cookie, peer_credentials
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "cgroup2_root",
     "cgroup_path",
     "container_id",
+    "has_ipv6",
     "netns_cookie",
     "peer_credentials",
     "unified_path",
