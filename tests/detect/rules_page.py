@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from tests.detect import shipped_rules
+
 from milecastle.detect import check
 from milecastle.detect.rulebook import page
-from tests.detect import shipped_rules
 
 PAGE = Path(__file__).parents[2] / "docs" / "RULES.md"
 

@@ -91,7 +91,7 @@ class Patterns:
     def scan(self, segment: Segment) -> list[Finding]:
         """Return the findings, in order of place; Unfinished where a budget ran out."""
         lead = lead_of(segment)
-        text = lead + segment.text
+        text = f'{lead}{segment.text}"' if lead else segment.text
         data = text.encode(errors="replace")
         hit = self.triggered(data)
         if not hit:
@@ -133,8 +133,10 @@ class Patterns:
         ``lead`` characters of the text stand before the segment's own.
         """
         found: list[Weighed] = []
+        last = lead + len(segment.text) if lead else len(text)
         for span in spans:
             start, end = span.secret
+            end = min(end, last)
             if start < lead or start >= end or end - start > LONGEST:
                 continue
             candidate = Candidate(

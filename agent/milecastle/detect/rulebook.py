@@ -11,8 +11,9 @@ from milecastle.detect.validators import CHECKS
 HEAD = """\
 # Rules
 
-Made from the files under config/rules by `.venv/bin/python -m tests.detect.rules_page`; a test fails where a
-rule is missing here. `milecastle rules test` runs every rule against the texts that stand beside it.
+Made from the files under config/rules by `.venv/bin/python -m tests.detect.rules_page`; a test
+fails where a rule is missing here. `milecastle rules test` runs every rule against the texts that
+stand beside it.
 
 ## Writing one
 
@@ -34,9 +35,9 @@ rules:
 | key | meaning |
 |---|---|
 | `token` | the secret's form; word boundaries are added |
-| `names`, `value` | the form of a value that is assigned to one of these names; a blank in a name is any joint |
+| `names`, `value` | the form of a value assigned to one of these names; a blank is any joint |
 | `pattern` | a whole RE2 expression; its group `secret` (or `secret2`, ...) is the finding |
-| `trigger` | a cheaper expression that is in every text that the pattern matches; made from the pattern where missing |
+| `trigger` | a cheaper expression that stands in every match; made from the pattern if missing |
 | `checks` | what a match has to pass, see below |
 | `generic` | yields to any other rule at the same place |
 | `certain` | is not asked whether it is a placeholder |
