@@ -7,6 +7,7 @@ the worker says hello, so that the first heartbeat follows the welcome at once.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 
 from milecastle import catalogue, detect, inspection, policy, shipped
@@ -33,8 +34,15 @@ class Briefing:
             self.catalogue, problems = catalogue.load(files)
             log_problems("catalogue", problems)
         rules = read_policy(welcome.policy_text, welcome.policy_file)
-        engine = detect.Engine(self._rules, key=welcome.key)
-        inspector = inspection.Inspector(self.catalogue, engine, rules, capture=welcome.capture)
+        return self._orders(rules, welcome.key, welcome.capture)
+
+    def standing_alone(self, text: str, file: str) -> Orders:
+        """Return orders for one policy and the shipped files, with no daemon to tell more."""
+        return self._orders(read_policy(text, file), os.urandom(32), "redacted")
+
+    def _orders(self, rules: policy.Policy, key: bytes, capture: str) -> Orders:
+        engine = detect.Engine(self._rules, key=key)
+        inspector = inspection.Inspector(self.catalogue, engine, rules, capture=capture)
         return Orders(self.catalogue, rules, inspector)
 
 
