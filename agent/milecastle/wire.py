@@ -68,6 +68,7 @@ WORKER: Mapping[str, Row] = {
     "names": Row("worker", "serving", 1 << 16, {"answers": list}),
     "dial": Row("worker", "serving", 1 << 10, {"netns": int, "family": int}, replies=True),
     "record": Row("worker", "serving", 4 << 20, {"record": dict}),
+    "seen": Row("worker", "serving", 1 << 10, {"cookie": int, "name": str, "outcome": str}),
     # daemon -> worker
     "policy": Row("daemon", "serving", 8 << 20, {"text": str, "file": str}),
     "packet": Row("daemon", "serving", 1 << 16, {"what": str, "data": bytes}),
@@ -85,6 +86,12 @@ CONTROL: Mapping[str, Row] = {
     "show": Row("client", "serving", 1 << 12, {"session": str}, replies=True),
     "explain": Row("client", "serving", 1 << 12, {"exchange": str}, replies=True),
     "tail": Row("client", "serving", 1 << 12, {"history": int}, replies=True),
+    "connections": Row("client", "serving", 1 << 10, {"limit": int, "before": int}, replies=True),
+    "inventory": Row("client", "serving", 1 << 10, {}, replies=True),
+    "coverage": Row("client", "serving", 1 << 10, {}, replies=True),
+    "refusals": Row("client", "serving", 1 << 10, {}, replies=True),
+    "refuse": Row("client", "serving", 1 << 10, {"service": str, "seconds": int}, replies=True),
+    "permit": Row("client", "serving", 1 << 10, {"service": str}, replies=True),
     "reload": Row("client", "serving", 1 << 10, {}, replies=True),
     "event": Row("daemon", "serving", 4 << 20, {"event": dict}),
 }

@@ -8,6 +8,7 @@ import pytest
 
 from milecastle import catalogue, shipped, wire
 from milecastle.daemon.attribution import Attributor
+from milecastle.daemon.ledger import Ledger
 from milecastle.daemon.names import Names
 from milecastle.daemon.peer import Peer
 from milecastle.daemon.recording import Recorder
@@ -15,7 +16,7 @@ from milecastle.daemon.workers import Shared, WorkerSession
 from milecastle.host import Chronicle, ExecutableHashes, ProcessTable
 from milecastle.kernel.fake import FakeKernel
 from milecastle.model import Standing
-from milecastle.store import Store
+from milecastle.store import Register, Store
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +44,14 @@ class NoNamespaces:
 
     def dial(self, netns, family):
         raise LookupError("none")
+
+
+@pytest.fixture
+def ledger(tmp_path, services, shared):
+    register = Register.open(tmp_path / "ledger.db")
+    opened = Ledger(register, services.match, shared.attributor.recall, keep_days=30)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

@@ -1,18 +1,22 @@
 import asyncio
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 
 from milecastle.daemon.control import Answers, Client
+from milecastle.daemon.refusals import Refusals
 from milecastle.model import Attribution, Connection, Endpoint, Grade, Process
 
 ADA = 1000
 
 
 @pytest.fixture
-def client(pair, store, shared):
+def client(pair, store, shared, ledger, services):
     """Return a client's end; ``uid`` and ``groups`` are what the kernel would say of it."""
     tasks = []
+    enforced = []
+    rules = SimpleNamespace(refusal=lambda _service: None, refused_at_connect=lambda *_: False)
 
     def make(uid=0, groups=()):
         peer, end = pair()
@@ -29,6 +33,10 @@ def client(pair, store, shared):
             },
             reload=lambda: {"changed": True, "problems": []},
             group=4242,
+            ledger=ledger,
+            refusals=Refusals(ledger, services, rules, enforced.append, now=lambda: 1e9),
+            standing=shared.standing,
+            unreported=lambda: 0,
         )
         tasks.append(asyncio.create_task(Client(peer, answers).serve()))
         return end

@@ -7,16 +7,20 @@ and the bare state of the daemon. Who asks is the kernel's word (SO_PEERCRED), n
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from milecastle import wire
+from milecastle.daemon.ledger import Ledger
 from milecastle.daemon.peer import Peer
 from milecastle.daemon.recording import Event, Recorder
+from milecastle.daemon.refusals import Refusals
 from milecastle.daemon.selftest import SERVICE as SELFTEST
-from milecastle.store import Store
+from milecastle.model import Standing
+from milecastle.store import Store, listing
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +48,14 @@ class Answers:
     reload: Callable[[], dict[str, Any]]
     group: int
     """The gid whose members see everything."""
+    ledger: Ledger
+    refusals: Refusals
+    standing: Callable[[str | None], Standing]
+    unreported: Callable[[], int]
+    """Connections that the kernel could not tell of."""
+
+
+type Result = dict[str, Any] | list[Any]
 
 
 class Client:
@@ -56,12 +68,18 @@ class Client:
         who = peer.credentials
         self._sees_all = who.uid == 0 or answers.group in (who.gid, *who.groups)
         self._only = None if self._sees_all else who.uid
-        self._requests: Mapping[str, Callable[[wire.Body], dict[str, Any] | list[Any]]] = {
+        self._requests: Mapping[str, Callable[[wire.Body], Result | Awaitable[Result]]] = {
             "status": self._status,
             "sessions": self._sessions,
             "show": self._show,
             "explain": self._explain,
             "tail": self._tail,
+            "connections": self._connections,
+            "inventory": self._inventory,
+            "coverage": self._coverage,
+            "refusals": self._refusals,
+            "refuse": self._refuse,
+            "permit": self._permit,
             "reload": self._reload,
         }
 
@@ -70,16 +88,17 @@ class Client:
         try:
             async for frame in self._peer.frames():
                 wire.check(frame, wire.CONTROL, "client", "serving")
-                self._respond(frame)
+                await self._respond(frame)
         except wire.WireError as error:
             log.info("client %d broke the protocol: %s", self._peer.credentials.pid, error)
         finally:
             self._answers.recorder.unfollow(self)
             await self._peer.close()
 
-    def _respond(self, frame: wire.Frame) -> None:
+    async def _respond(self, frame: wire.Frame) -> None:
         try:
-            self._peer.answer(frame, self._requests[frame.kind](frame.body))
+            result = self._requests[frame.kind](frame.body)
+            self._peer.answer(frame, await result if inspect.isawaitable(result) else result)
         except RefusedError as refusal:
             self._peer.refuse(frame, refusal.code, str(refusal))
         except LookupError as error:
@@ -87,8 +106,8 @@ class Client:
             self._peer.refuse(frame, "unknown", str(error.args[0] if error.args else "not found"))
         except OSError as error:
             self._peer.refuse(frame, "store", f"the store can't be read: {error}")
-        except ValueError as error:  # an answer that is larger than a frame
-            self._peer.refuse(frame, "too_large", str(error))
+        except ValueError as error:  # an answer that is larger than a frame, or a contradiction
+            self._peer.refuse(frame, "not_possible", str(error))
 
     def _status(self, _body: wire.Body) -> dict[str, Any]:
         status = self._answers.status()
@@ -113,14 +132,51 @@ class Client:
         self._answers.recorder.follow(self, self._event)
         return past
 
+    async def _connections(self, body: wire.Body) -> list[Any]:
+        limit, before = max(1, body["limit"]), max(0, body["before"])
+        return await self._answers.ledger.ask(
+            lambda register: listing.connections(register.connection, limit, before, self._only)
+        )
+
+    async def _inventory(self, _body: wire.Body) -> list[Any]:
+        rows = await self._answers.ledger.ask(
+            lambda register: listing.inventory(register.connection, self._only)
+        )
+        for row in rows:
+            row["standing"] = self._answers.standing(row["service"]).value
+            row["sanctioned"] = row["standing"] == Standing.SANCTIONED
+        return rows
+
+    async def _coverage(self, _body: wire.Body) -> list[Any]:
+        ask = self._answers.ledger.ask
+        gaps = await ask(lambda register: listing.gaps(register.connection))
+        seen = await ask(lambda register: listing.seen(register.connection, self._only))
+        if self._sees_all:
+            gaps += self._answers.ledger.unreported(self._answers.unreported())
+        return [*gaps, *seen]
+
+    def _refusals(self, _body: wire.Body) -> list[Any]:
+        return self._answers.refusals.listed()
+
+    async def _refuse(self, body: wire.Body) -> dict[str, Any]:
+        self._root_only("refuse a service")
+        return await self._answers.refusals.refuse(body["service"], body["seconds"])
+
+    async def _permit(self, body: wire.Body) -> dict[str, Any]:
+        self._root_only("permit a service")
+        return await self._answers.refusals.permit(body["service"])
+
     def _event(self, event: Event) -> None:
         if self._sees_all or event.get("process", {}).get("uid") == self._uid:
             self._peer.send(wire.Frame(0, "event", {"event": event}))
 
     def _reload(self, _body: wire.Body) -> dict[str, Any]:
-        if self._uid != 0:
-            raise RefusedError("forbidden", "only root may reload the policy")
+        self._root_only("reload the policy")
         return self._answers.reload()
+
+    def _root_only(self, what: str) -> None:
+        if self._uid != 0:
+            raise RefusedError("forbidden", f"only root may {what}")
 
     def _store(self) -> Store:
         self._answers.recorder.flush()

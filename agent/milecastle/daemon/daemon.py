@@ -22,11 +22,13 @@ from milecastle.daemon import accounts, ceremony, cgroups, preparing, selftest
 from milecastle.daemon.attribution import Attributor
 from milecastle.daemon.checkpoint import open_listeners, open_unix
 from milecastle.daemon.control import Answers, Clients
+from milecastle.daemon.ledger import Ledger
 from milecastle.daemon.names import HOSTS_FILE, Names
 from milecastle.daemon.namespaces import Namespaces
 from milecastle.daemon.notify import notify
 from milecastle.daemon.peer import Peer, listen
 from milecastle.daemon.recording import Recorder
+from milecastle.daemon.refusals import Refusals
 from milecastle.daemon.reload import Watch
 from milecastle.daemon.rules import Rules
 from milecastle.daemon.status import Status
@@ -36,7 +38,7 @@ from milecastle.host import Chronicle, ExecutableHashes, ProcessTable, cgroup_pa
 from milecastle.kernel import Flow, Kernel, KernelUnavailable, Reason
 from milecastle.settings import Settings
 from milecastle.shipped import PACKAGE
-from milecastle.store import Store
+from milecastle.store import Register, Store
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,8 @@ PRUNE_SECONDS = 3600.0
 HOSTS_SECONDS = 300.0
 ROUTES_SECONDS = 2.0
 FIRST_WORKER_SECONDS = 20.0
+UNREPORTED = ("flow_unreported", "record_unreadable")
+"""Counters of connections that the kernel saw and could not tell of."""
 WORKER_UNIT = "milecastle-proxy"
 """Under systemd, a worker is believed by the unit that its cgroup belongs to."""
 
@@ -115,6 +119,14 @@ class Daemon:
         ca = await ceremony.hold(settings.state_dir, extra, accounts.SIGNER)
         store = Store.open(settings.state_dir / "milecastle.db")
         stack.callback(store.close)
+        register = Register.open(settings.state_dir / "ledger.db")
+        ledger = Ledger(
+            register,
+            self._catalogue.match,
+            lambda cookie: self._attributor.recall(cookie),
+            keep_days=KEEP_DAYS,
+        )
+        stack.callback(ledger.close)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         stack.callback(cancel_tasks)
         base = cgroups.base_for_children(watched)
@@ -151,7 +163,9 @@ class Daemon:
         names.hand_over()
         chronicle = Chronicle(cgroups=cgroups.resolve("auto"))
         self._attributor = Attributor(ProcessTable(self._hashes), chronicle, self._service_of)
-        recorder = Recorder(store, self._attributor, self._rules.standing, now=time.time)
+        recorder = Recorder(
+            store, self._attributor, self._rules.standing, now=time.time, entered=ledger.called
+        )
         self._namespaces = Namespaces(
             kernel,
             cgroups.inside(watched),
@@ -171,13 +185,28 @@ class Daemon:
             standing=self._rules.standing,
             configuration=self._configuration(ca.chain),
             serving=self._progress,
+            seen=ledger.seen,
         )
         workers = Workers(shared, self._credible(who, watched))
         self._status = Status(
             settings, self._rules, kernel, workers, names, recorder, store, ca,
-            self._children, self._began,
+            self._children, self._began, ledger,
         )  # fmt: skip
-        answers = Answers(store, recorder, self._status.report, self.reload, who.readers_gid)
+        self._ledger = ledger
+        self._refusals = Refusals(
+            ledger, self._catalogue, self._rules, lambda refused: self._rules.apply(kernel, refused)
+        )
+        answers = Answers(
+            store,
+            recorder,
+            self._status.report,
+            self.reload,
+            who.readers_gid,
+            ledger,
+            self._refusals,
+            self._rules.standing,
+            lambda: sum(kernel.counters()[name] for name in UNREPORTED),
+        )
         loop = asyncio.get_running_loop()
         loop.add_reader(kernel.fileno(), self._kernel_events)
         stack.callback(loop.remove_reader, kernel.fileno())
@@ -192,7 +221,9 @@ class Daemon:
         tasks.create_task(follow_routes(kernel, ports))
 
         await self._prove(test_cgroup)
-        self._rules.apply(kernel)
+        await self._refusals.begin()
+        tasks.create_task(self._refusals.keep())
+        tasks.create_task(ledger.keep())
         names.learn_hosts_file()
         if self._announce is not None:
             recorder.follow(self, self._announce)
@@ -256,7 +287,7 @@ class Daemon:
         """Read the policy again. A bad file changes nothing; its problems are told and kept."""
         changed = self._rules.reload()
         if changed:
-            self._rules.apply(self._kernel)
+            self._refusals.apply()
             self._status.workers.tell("policy", self._rules.frame())
         return {"changed": changed, "problems": [str(one) for one in self._rules.problems]}
 
@@ -272,7 +303,9 @@ class Daemon:
                 self._status.workers.tell_one("packet", packet)
 
     def _connected(self, flow: Flow) -> None:
-        process = self._attributor.attribute(flow).process
+        attribution = self._attributor.attribute(flow)
+        self._ledger.opened(flow, attribution)
+        process = attribution.process
         if process.exe and process.sha256 is None:
             self._hash(flow.pid, flow.cookie)
         if flow.reason is Reason.NO_LISTENER:

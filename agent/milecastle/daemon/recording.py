@@ -33,11 +33,14 @@ class Recorder:
         attributor: Attributor,
         standing: Callable[[str | None], Standing],
         now: Callable[[], float],
+        entered: Callable[[Event, Attribution | None], None] = lambda _record, _known: None,
     ) -> None:
+        """``entered`` is told of each record that was stored, with its attribution."""
         self._store = store
         self._attributor = attributor
         self._standing = standing
         self._now = now
+        self._entered = entered
         self._followers: dict[object, Callable[[Event], None]] = {}
         self._flush: asyncio.TimerHandle | None = None
         self.recorded = 0
@@ -57,6 +60,7 @@ class Recorder:
             log.warning("a worker sent a record that was refused: %s", error)
             return
         self.recorded += 1
+        self._entered(record, known)
         for follower in list(self._followers.values()):
             follower(stored)
         if self._flush is None:

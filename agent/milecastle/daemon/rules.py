@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Collection
 from pathlib import Path
 
 from milecastle import policy
 from milecastle.catalogue import Catalogue
 from milecastle.daemon.selftest import SERVICE as SELFTEST
 from milecastle.kernel import Kernel
-from milecastle.model import Problem, Standing
+from milecastle.model import Problem, Service, Standing
 
 log = logging.getLogger(__name__)
 
@@ -54,16 +56,34 @@ class Rules:
         """Return the policy as workers are told it."""
         return {"text": self.text or "", "file": str(self.file)}
 
-    def apply(self, kernel: Kernel) -> None:
-        """Tell the kernel, service by service, whether to redirect and what to do if it can't."""
+    def apply(self, kernel: Kernel, by_hand: Collection[str] = ()) -> None:
+        """Tell the kernel, service by service, whether to redirect and what to do if it can't.
+
+        A service that the policy blocks for everybody is redirected where it can be, for the
+        worker knows it by name and says why; without a worker it is refused.
+        """
         for service in self._catalogue.services.values():
             if service.id != SELFTEST:
+                rule = self.refusal(service.id)
                 kernel.set_service(
                     self._catalogue.number(service.id),
                     redirect=self.policy.intercepts(service),
-                    closed=self.policy.on_failure(service) == "closed",
-                    refuse=False,
+                    closed=rule is not None or self.policy.on_failure(service) == "closed",
+                    refuse=service.id in by_hand or self.refused_at_connect(service, rule),
                 )
+
+    def refusal(self, service: str) -> policy.Rule | None:
+        """Return the rule that blocks a service for everybody, None: nobody is refused it."""
+        return self.policy.refusal(self._catalogue.services[service], now=time.time())
+
+    def refused_at_connect(self, service: Service, rule: policy.Rule | None) -> bool:
+        """Whether such a rule has to be the kernel's: it names a service that is not decrypted.
+
+        A rule about a standing or a category does not: what is not decrypted is, more often than
+        not, a host that carries much beside AI.
+        """
+        named = rule is not None and "service" in rule.when.subject
+        return named and not self.policy.intercepts(service)
 
     def _keep(self, problems: list[Problem]) -> None:
         if problems != self.problems:

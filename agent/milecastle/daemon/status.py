@@ -10,6 +10,7 @@ from typing import Any
 
 from milecastle import __version__
 from milecastle.daemon.ceremony import HostCA
+from milecastle.daemon.ledger import Ledger
 from milecastle.daemon.names import Names
 from milecastle.daemon.recording import Recorder
 from milecastle.daemon.rules import Rules
@@ -36,6 +37,7 @@ class Status:
     children: Sequence[Child]
     began: float
     """time.monotonic() of the start."""
+    ledger: Ledger
     outcome: Outcome = Outcome(False, "not run yet")  # noqa: RUF009 - frozen
     stopping: bool = False
 
@@ -89,6 +91,7 @@ class Status:
                 "missing": sorted(self.ca.missing),
             },
             "store": health,
+            "ledger": self.ledger.health,
             "degraded": list(self._degraded(health.get("fault"))),
         }
 

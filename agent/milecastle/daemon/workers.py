@@ -59,6 +59,8 @@ class Shared:
     """The answer to ``hello``, without the listeners."""
     serving: Callable[[], None]
     """Called when a session begins to serve, and when one ends."""
+    seen: Callable[[int, str, str], None] = lambda _cookie, _name, _outcome: None
+    """Told what became of a connection; ValueError where that is nothing that can be."""
 
 
 class WorkerSession:
@@ -82,6 +84,7 @@ class WorkerSession:
             "names": self._names,
             "dial": self._dial,
             "record": self._record,
+            "seen": self._seen,
         }
 
     @property
@@ -196,6 +199,13 @@ class WorkerSession:
 
     def _record(self, frame: wire.Frame) -> None:
         self._shared.recorder.record(frame.body["record"])
+
+    def _seen(self, frame: wire.Frame) -> None:
+        body = frame.body
+        try:
+            self._shared.seen(body["cookie"], body["name"], body["outcome"])
+        except ValueError as error:
+            raise wire.WireError(str(error)) from None
 
 
 class Workers:

@@ -25,6 +25,7 @@ from milecastle.model import (
     Verdict,
 )
 from milecastle.policy.columns import bits
+from milecastle.policy.conditions import SUBJECT
 from milecastle.policy.document import Document, Rule
 from milecastle.policy.explaining import Step, explain
 from milecastle.policy.matching import Matcher, mask_of
@@ -71,6 +72,15 @@ class Policy:
         self._failing = mask_of(
             r.on_failure is not None and r.mode == "enforce" for r in self.rules
         )
+        about_all = [rule for rule in self.rules if rule.when.finding is None]
+        self._lifting = [rule for rule in about_all if rule.exception]
+        self._refusing = [
+            rule
+            for rule in about_all
+            if rule.action is Action.BLOCK
+            and rule.mode == "enforce"
+            and rule.when.subject.keys() <= OF_SERVICE
+        ]
         services, failure = document.services, document.on_failure
         self._standings = Closest(
             [(each, standing) for standing in Standing for each in getattr(services, standing)],
@@ -116,6 +126,24 @@ class Policy:
             return "closed" if "closed" in said else "open"
         found = self._failures.find(service.id) if service else None
         return found or self.document.on_failure.default
+
+    def refusal(self, service: Service, *, now: float) -> Rule | None:
+        """Return the enforced rule that blocks a service whoever calls it, whatever is said.
+
+        None where there is no such rule, or where an exception (valid at ``now``, Unix seconds)
+        may lift it for somebody.
+        """
+        given = Subject(service.id, service.category, self.standing(service))
+
+        def holds(rule: Rule) -> bool:
+            """Whether all that the rule asks of the service holds."""
+            tests = ((key, rule.when.subject.get(key)) for key in OF_SERVICE)
+            return all(test.holds(SUBJECT[key].value(given)) for key, test in tests if test)
+
+        lifted = (rule.exception for rule in self._lifting if holds(rule))
+        if any(exception and exception.expires > now for exception in lifted):
+            return None
+        return next(filter(holds, self._refusing), None)
 
     def decide(
         self, subject: Subject, findings: Sequence[Finding] = (), *, now: float | None = None

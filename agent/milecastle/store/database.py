@@ -10,6 +10,7 @@ import logging
 import os
 import sqlite3
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -17,6 +18,19 @@ log = logging.getLogger(__name__)
 BUSY = 0.5
 """Seconds to wait for somebody else's lock (an operator's sqlite3 shell) before giving up."""
 BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """What one kind of database holds."""
+
+    migrations: tuple[str, ...]
+    """Each takes the database from the version of its index to the next. Never edit one that was
+    released: append."""
+    samples: tuple[str, ...]
+    """Queries that read one end of each table and index: cheap on any size, and enough to see
+    gross damage."""
+
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -54,11 +68,23 @@ MIGRATIONS: tuple[str, ...] = (
         (session, started, model, action, findings, input_tokens, output_tokens);
     """,
 )
-"""Each takes the database from the version of its index to the next. Never edit one that was
-released: append. ``process`` and ``record`` are JSON."""
+"""``process`` and ``record`` are JSON."""
+SESSIONS = Design(
+    MIGRATIONS,
+    (
+        "SELECT * FROM sessions ORDER BY number DESC LIMIT 1",
+        "SELECT id FROM sessions ORDER BY id LIMIT 1",
+        "SELECT ended FROM sessions ORDER BY ended LIMIT 1",
+        "SELECT * FROM exchanges ORDER BY number DESC LIMIT 1",
+        "SELECT id FROM exchanges ORDER BY id LIMIT 1",
+        "SELECT session FROM exchanges ORDER BY session LIMIT 1",
+    ),
+)
 
 
-def connect(path: Path, clock: float | None = None) -> sqlite3.Connection:
+def connect(
+    path: Path, clock: float | None = None, design: Design = SESSIONS
+) -> sqlite3.Connection:
     """Return a connection to a healthy, migrated database that only its owner can read.
 
     A file that is broken, or was written by a newer milecastle, is moved aside with a message and
@@ -66,7 +92,7 @@ def connect(path: Path, clock: float | None = None) -> sqlite3.Connection:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return _open(path)
+        return _open(path, design)
     except sqlite3.DatabaseError as error:
         if not broken(error):
             raise OSError(f"{path}: {error}") from error
@@ -75,7 +101,7 @@ def connect(path: Path, clock: float | None = None) -> sqlite3.Connection:
         why = str(newer)
     set_aside(path, why, clock)
     try:
-        return _open(path)
+        return _open(path, design)
     except sqlite3.Error as error:
         raise OSError(f"{path}: {error}") from error
 
@@ -99,15 +125,16 @@ class NewerFileError(Exception):
     """The file was written by a milecastle that knows more than this one."""
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def _open(path: Path, design: Design) -> sqlite3.Connection:
     _make_private(path)
     connection = sqlite3.connect(
         path, timeout=BUSY, isolation_level=None, check_same_thread=False, cached_statements=64
     )
     try:
         _prepare(connection)
-        _migrate(connection)
-        _touch_every_tree(connection)
+        _migrate(connection, design.migrations)
+        for query in design.samples:
+            connection.execute(query).fetchone()
     except BaseException:
         connection.close()
         raise
@@ -139,21 +166,12 @@ def _prepare(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _migrate(connection: sqlite3.Connection) -> None:
+def _migrate(connection: sqlite3.Connection, migrations: tuple[str, ...]) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(MIGRATIONS):
-        raise NewerFileError(f"its version is {version}, this milecastle knows {len(MIGRATIONS)}")
-    for step, script in enumerate(MIGRATIONS[version:], start=version + 1):
+    if version > len(migrations):
+        raise NewerFileError(f"its version is {version}, this milecastle knows {len(migrations)}")
+    for step, script in enumerate(migrations[version:], start=version + 1):
         connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {step}; COMMIT;")
-
-
-def _touch_every_tree(connection: sqlite3.Connection) -> None:
-    """Read one end of each table and index: cheap on any size, and enough to see gross damage."""
-    for table in ("sessions", "exchanges"):
-        connection.execute(f"SELECT * FROM {table} ORDER BY number DESC LIMIT 1").fetchone()  # noqa: S608 - two literals
-        connection.execute(f"SELECT id FROM {table} ORDER BY id LIMIT 1").fetchone()  # noqa: S608 - two literals
-    connection.execute("SELECT ended FROM sessions ORDER BY ended LIMIT 1").fetchone()
-    connection.execute("SELECT session FROM exchanges ORDER BY session LIMIT 1").fetchone()
 
 
 def set_aside(path: Path, why: str, clock: float | None = None) -> Path:

@@ -1,0 +1,351 @@
+"""The ledger on disk: connections, who uses what, how much is seen, when somebody was watching.
+
+A database of its own beside the sessions', for it is written by a thread of its own: thousands of
+connections a second may not hold up an attribution. Connections are kept one by one for a while;
+what they add up to (inventory, coverage) is kept in rows that only grow in number with what is new.
+
+Writing never fails the daemon: a disk that is full costs entries, which are counted. Reading raises
+OSError. One thread at a time; Unix seconds everywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import orjson
+
+from milecastle.model import Process
+from milecastle.store import database
+from milecastle.store.entries import Called, Entry, Named, Noted, Opened
+from milecastle.store.tallies import Tallies
+
+log = logging.getLogger(__name__)
+
+RETRY = 5.0
+"""Seconds without writing after the disk refused."""
+CONNECTIONS = 250_000
+PROCESSES = 50_000
+INVENTORY = 20_000
+LIVES = 1_000
+"""Most rows of each kind that are kept."""
+STEP = 25_000
+"""Connections after which the oldest are forgotten, whatever the time."""
+REMEMBERED = 8192
+"""Processes whose row is known without looking."""
+
+MIGRATIONS = (
+    """
+    CREATE TABLE processes (
+        number INTEGER PRIMARY KEY,
+        key TEXT NOT NULL UNIQUE,
+        uid INTEGER NOT NULL,
+        process TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE connections (
+        number INTEGER PRIMARY KEY,
+        at REAL NOT NULL,
+        cookie INTEGER NOT NULL,
+        process INTEGER NOT NULL,
+        service TEXT,
+        name TEXT NOT NULL,
+        address TEXT NOT NULL,
+        port INTEGER NOT NULL,
+        protocol TEXT NOT NULL,
+        grade TEXT NOT NULL,
+        outcome TEXT NOT NULL,
+        code TEXT NOT NULL,
+        calls INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX connections_by_cookie ON connections (cookie);
+    CREATE TABLE inventory (
+        number INTEGER PRIMARY KEY,
+        key TEXT NOT NULL UNIQUE,
+        service TEXT NOT NULL,
+        uid INTEGER,
+        process TEXT NOT NULL,
+        client TEXT,
+        first REAL NOT NULL,
+        last REAL NOT NULL,
+        connections INTEGER NOT NULL,
+        calls INTEGER NOT NULL,
+        request_bytes INTEGER NOT NULL,
+        response_bytes INTEGER NOT NULL,
+        input_tokens INTEGER NOT NULL,
+        output_tokens INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX inventory_by_last ON inventory (last);
+    CREATE TABLE accounts (
+        inventory INTEGER NOT NULL REFERENCES inventory ON DELETE CASCADE,
+        kind TEXT NOT NULL,
+        fingerprint TEXT NOT NULL,
+        organisation TEXT NOT NULL,
+        first REAL NOT NULL,
+        last REAL NOT NULL,
+        PRIMARY KEY (inventory, kind, fingerprint, organisation)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE coverage (
+        inventory INTEGER NOT NULL REFERENCES inventory ON DELETE CASCADE,
+        state TEXT NOT NULL,
+        code TEXT NOT NULL,
+        first REAL NOT NULL,
+        last REAL NOT NULL,
+        count INTEGER NOT NULL,
+        PRIMARY KEY (inventory, state, code)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE lives (
+        number INTEGER PRIMARY KEY,
+        began REAL NOT NULL,
+        lived REAL NOT NULL,
+        clean INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE refusals (
+        service TEXT PRIMARY KEY,
+        since REAL NOT NULL,
+        until REAL
+    ) STRICT, WITHOUT ROWID;
+    """,
+)
+"""``process`` is JSON. ``cookie`` is the socket cookie, as a signed number. ``code`` is a key of
+`coverage.CODES`. ``until`` is null where there is no end."""
+DESIGN = database.Design(
+    MIGRATIONS,
+    (
+        "SELECT * FROM connections ORDER BY number DESC LIMIT 1",
+        "SELECT cookie FROM connections ORDER BY cookie LIMIT 1",
+        "SELECT * FROM processes ORDER BY number DESC LIMIT 1",
+        "SELECT key FROM processes ORDER BY key LIMIT 1",
+        "SELECT * FROM inventory ORDER BY number DESC LIMIT 1",
+        "SELECT key FROM inventory ORDER BY key LIMIT 1",
+        "SELECT last FROM inventory ORDER BY last LIMIT 1",
+        "SELECT * FROM accounts LIMIT 1",
+        "SELECT * FROM coverage LIMIT 1",
+        "SELECT * FROM lives ORDER BY number DESC LIMIT 1",
+        "SELECT * FROM refusals LIMIT 1",
+    ),
+)
+NEW_CONNECTION = """
+INSERT INTO connections (at, cookie, process, service, name, address, port, protocol, grade,
+    outcome, code, calls) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)
+"""
+NEW_PROCESS = """
+INSERT INTO processes (key, uid, process) VALUES (?,?,?)
+ON CONFLICT (key) DO UPDATE SET process = excluded.process RETURNING number
+"""
+CORRECTED = """
+UPDATE connections SET service = ?, name = ?, outcome = ?, code = ?, calls = calls + ?
+WHERE number = (SELECT max(number) FROM connections WHERE cookie = ? AND number > ?)
+    AND outcome IN ('redirected', 'passed through')
+"""
+
+
+class Register:
+    """The ledger's database."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self._path = path
+        self._connection = connection
+        self._file = database.identity(path)
+        self._processes: OrderedDict[str, int] = OrderedDict()
+        self._life: int | None = None
+        self._resume = 0.0
+        self._since_pruned = 0
+        self._earlier = self._newest()
+        """The newest connection of earlier runs, whose cookies may be in use again."""
+        self.lost = 0
+        """Entries that could not be written since the start."""
+        self.fault: str | None = None
+        """Why writing is interrupted, while it is."""
+
+    @classmethod
+    def open(cls, path: Path) -> Register:
+        """Return the register at this path, made if need be. OSError where there can't be one."""
+        return cls(path, database.connect(path, design=DESIGN))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """For `listing`: the database, between two writes."""
+        return self._connection
+
+    # --- connections and what they add up to ------------------------------------------------
+
+    def write(self, entries: Sequence[Entry], now: float) -> None:
+        """Write a batch down, whole or not at all."""
+        if self._resume - RETRY < now < self._resume:  # the clock may be set back
+            self.lost += len(entries)
+            return
+        with self._transaction(now, losing=len(entries)):
+            tallies = Tallies()
+            opened = []
+            for entry in entries:
+                match entry:
+                    case Opened():
+                        opened.append(self._row(entry))
+                        tallies.opened(entry)
+                    case Called():
+                        tallies.called(entry)
+                    case Noted():
+                        tallies.noted(entry)
+                    case Named():
+                        self._connection.executemany(NEW_CONNECTION, opened)
+                        opened = []
+                        self._correct(entry)
+            self._connection.executemany(NEW_CONNECTION, opened)
+            tallies.write(self._connection)
+            self._since_pruned += sum(isinstance(entry, Opened) for entry in entries)
+            if self._since_pruned >= STEP:
+                self._forget_connections()
+
+    def _row(self, entry: Opened) -> tuple[object, ...]:
+        return (
+            entry.at, signed(entry.cookie), self._process(entry.process), entry.service,
+            entry.name, entry.address, entry.port, entry.protocol, entry.grade, entry.outcome,
+            entry.code, entry.calls,
+        )  # fmt: skip
+
+    def _correct(self, entry: Named) -> None:
+        told = (entry.service, entry.name, entry.outcome, entry.code, entry.calls)
+        self._connection.execute(CORRECTED, (*told, signed(entry.cookie), self._earlier))
+
+    def _process(self, process: Process) -> int:
+        key = f"{process.pid} {process.started} {process.uid} {process.sha256} {process.exe}"
+        number = self._processes.get(key)
+        if number is None:
+            told = (key, process.uid, orjson.dumps(asdict(process)).decode())
+            ((number,),) = self._connection.execute(NEW_PROCESS, told).fetchall()
+            self._processes[key] = number
+            if len(self._processes) > REMEMBERED:
+                self._processes.popitem(last=False)
+        return int(number)
+
+    # --- when somebody was watching -----------------------------------------------------------
+
+    def begin_life(self, now: float) -> None:
+        """Note that from now on connections are seen."""
+        with self._transaction(now):
+            row = "INSERT INTO lives (began, lived, clean) VALUES (?, ?, 0)"
+            self._life = self._connection.execute(row, (now, now)).lastrowid
+
+    def live(self, now: float, *, last: bool = False) -> None:
+        """Note that they still are; ``last``: and that from now on they are not."""
+        with self._transaction(now):
+            row = "UPDATE lives SET lived = max(lived, ?), clean = ? WHERE number = ?"
+            self._connection.execute(row, (now, last, self._life))
+
+    # --- services refused by hand ----------------------------------------------------------------
+
+    def refusals(self) -> dict[str, float | None]:
+        """Return the services that are refused by hand, each with its end."""
+        with reading():
+            return dict(self._connection.execute("SELECT service, until FROM refusals").fetchall())
+
+    def keep_refusals(self, refused: Mapping[str, float | None], now: float) -> None:
+        """Keep these for the next start. OSError where that can't be done: whoever refused
+        a service must know that the refusal would not outlive the daemon.
+        """
+        with self._transaction(now):
+            self._connection.execute("DELETE FROM refusals")
+            rows = [(service, now, until) for service, until in refused.items()]
+            self._connection.executemany("INSERT INTO refusals VALUES (?,?,?)", rows)
+        if self.fault is not None:
+            raise OSError(f"the ledger can't be written: {self.fault}")
+
+    # --- forgetting -------------------------------------------------------------------------------
+
+    def prune(self, now: float, keep_days: float) -> None:
+        """Forget the oldest connections, the services unused for longest, and ended lives."""
+        with self._transaction(now):
+            self._forget_connections(now - keep_days * 86_400)
+            run = self._connection.execute
+            run(
+                "DELETE FROM inventory WHERE number IN"
+                " (SELECT number FROM inventory ORDER BY last DESC LIMIT -1 OFFSET ?)",
+                (INVENTORY,),
+            )
+            run("DELETE FROM lives WHERE number <= (SELECT max(number) FROM lives) - ?", (LIVES,))
+            run("DELETE FROM refusals WHERE until <= ?", (now,))
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA incremental_vacuum").fetchall()
+
+    def _forget_connections(self, before: float = 0.0) -> None:
+        run = self._connection.execute
+        query = """
+            SELECT (SELECT max(number) FROM connections WHERE at < ?),
+                (SELECT min(number) FROM connections) + (SELECT count(*) FROM processes) - ? - 1
+        """
+        ((past, crowded),) = run(query, (before, PROCESSES)).fetchall()
+        last = max(past or 0, crowded or 0, self._newest() - CONNECTIONS)
+        run("DELETE FROM connections WHERE number <= ?", (last,))
+        run("DELETE FROM processes WHERE number NOT IN (SELECT process FROM connections)")
+        self._processes.clear()
+        self._since_pruned = 0
+
+    def _newest(self) -> int:
+        ((number,),) = self._connection.execute("SELECT max(number) FROM connections").fetchall()
+        return number or 0
+
+    # --- trouble ----------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _transaction(self, now: float, *, losing: int = 0) -> Iterator[None]:
+        """Do it whole or not at all; a disk that refuses is noted, and not tried for a while."""
+        try:
+            if database.identity(self._path) != self._file:  # removed or replaced by somebody
+                self._reconnect()
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield
+            self._connection.execute("COMMIT")
+        except (sqlite3.Error, OSError) as error:
+            self._interrupted(error, now, losing)
+            return
+        except BaseException:
+            self._connection.rollback()
+            raise
+        if self.fault is not None:
+            log.warning("the ledger is written again; %d entries were lost", self.lost)
+            self.fault = None
+
+    def _interrupted(self, error: sqlite3.Error | OSError, now: float, losing: int) -> None:
+        self.lost += losing
+        if self.fault is None:
+            log.error("the ledger stopped: %s; trying again every %d s", error, RETRY)
+        self.fault = str(error)
+        self._resume = now + RETRY
+        self._processes.clear()  # their rows may have been rolled back
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.rollback()
+        if isinstance(error, sqlite3.Error) and database.broken(error):
+            with contextlib.suppress(OSError):  # the next attempt tells whether it could be done
+                self._connection.close()
+                database.set_aside(self._path, str(error))
+            self._resume = now
+
+    def _reconnect(self) -> None:
+        self._connection.close()
+        self._connection = database.connect(self._path, design=DESIGN)
+        self._file = database.identity(self._path)
+        self._processes.clear()
+        self._life, self._earlier = None, 0
+
+
+@contextlib.contextmanager
+def reading() -> Iterator[None]:
+    """Raise OSError where the database can't be read."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise OSError(f"the ledger can't be read: {error}") from error
+
+
+def signed(cookie: int) -> int:
+    """Return an unsigned number of 64 bits as SQLite holds it."""
+    return cookie - (1 << 64) if cookie >> 63 else cookie

@@ -1,0 +1,161 @@
+"""What a batch of entries adds up to: summed here first, so that a busy process costs one row.
+
+Numbers that a worker told are bounded before they are summed: they must not overflow a column.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+import orjson
+
+from milecastle.model import Process
+from milecastle.store import coverage
+from milecastle.store.entries import LONGEST, Account, Called, Noted, Opened, program_key
+
+MOST = 1 << 60
+ACCOUNTS = 32
+"""Most accounts that are kept for one row of the inventory."""
+
+USE = """
+INSERT INTO inventory (key, service, uid, process, client, first, last, connections, calls,
+    request_bytes, response_bytes, input_tokens, output_tokens)
+VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)
+ON CONFLICT (key) DO UPDATE SET
+    process = excluded.process,
+    client = coalesce(excluded.client, client),
+    first = min(first, excluded.first),
+    last = max(last, excluded.last),
+    connections = connections + excluded.connections,
+    calls = calls + excluded.calls,
+    request_bytes = min(request_bytes + excluded.request_bytes, 1 << 60),
+    response_bytes = min(response_bytes + excluded.response_bytes, 1 << 60),
+    input_tokens = min(input_tokens + excluded.input_tokens, 1 << 60),
+    output_tokens = min(output_tokens + excluded.output_tokens, 1 << 60)
+RETURNING number
+"""
+SEEN = """
+INSERT INTO coverage VALUES (?,?,?,?,?,?)
+ON CONFLICT DO UPDATE SET first = min(first, excluded.first), last = max(last, excluded.last),
+    count = count + excluded.count
+"""
+USED = """
+INSERT INTO accounts SELECT :row, :kind, :fingerprint, :organisation, :first, :last
+WHERE (SELECT count(*) FROM accounts WHERE inventory = :row) < :most
+    OR EXISTS (SELECT 1 FROM accounts WHERE inventory = :row AND kind = :kind
+        AND fingerprint = :fingerprint AND organisation = :organisation)
+ON CONFLICT DO UPDATE SET first = min(first, excluded.first), last = max(last, excluded.last)
+"""
+
+
+@dataclass(slots=True)
+class Span:
+    """From when to when, and how often."""
+
+    first: float
+    last: float
+    count: int = 0
+
+    def add(self, at: float) -> None:
+        self.first, self.last = min(self.first, at), max(self.last, at)
+        self.count += 1
+
+
+class Use:
+    """How one program uses one service, as far as this batch tells."""
+
+    def __init__(self, service: str, process: Process | None, at: float) -> None:
+        self.service = service
+        self.process = process
+        self.client = process.client if process else None
+        self.span = Span(at, at)
+        self.connections = 0
+        self.calls = 0
+        self.amounts = [0, 0, 0, 0]
+        """Bytes of requests and answers, tokens in and out."""
+        self.states: dict[tuple[str, str], Span] = {}
+        self.accounts: dict[Account, Span] = {}
+
+    def state(self, state: str, code: str, at: float) -> None:
+        self.states.setdefault((state, code), Span(at, at)).add(at)
+
+
+class Tallies:
+    """Sums of one batch."""
+
+    def __init__(self) -> None:
+        self._uses: dict[tuple[str, ...], Use] = {}
+
+    def opened(self, entry: Opened) -> None:
+        """Count a connection."""
+        if entry.service is None:
+            return
+        use = self._use(entry.process, entry.service, entry.at)
+        use.connections += 1
+        if state := coverage.of_connection(entry.outcome, entry.code):
+            use.state(state, entry.code, entry.at)
+
+    def noted(self, entry: Noted) -> None:
+        """Count how much was seen of something."""
+        use = self._use(entry.process, entry.service, entry.at)
+        use.state(entry.state, entry.code, entry.at)
+
+    def called(self, entry: Called) -> None:
+        """Count an exchange."""
+        use = self._use(entry.process, entry.service, entry.at)
+        use.calls += 1
+        use.client = use.client or entry.client
+        told = (
+            entry.request_bytes, entry.response_bytes, entry.input_tokens, entry.output_tokens,
+        )  # fmt: skip
+        use.amounts = [min(a + b, MOST) for a, b in zip(use.amounts, told, strict=True)]
+        if entry.account:
+            use.accounts.setdefault(entry.account, Span(entry.at, entry.at)).add(entry.at)
+
+    def _use(self, process: Process | None, service: str, at: float) -> Use:
+        key = program_key(process, service)
+        use = self._uses.get(key)
+        if use is None:
+            use = self._uses[key] = Use(service, process, at)
+        use.span.add(at)
+        return use
+
+    def write(self, connection: sqlite3.Connection) -> None:
+        """Add the sums to what is kept."""
+        for key, use in self._uses.items():
+            process = use.process
+            row = (
+                "\x1f".join(key), use.service, process.uid if process else None,
+                orjson.dumps(program(process)).decode(), use.client,
+                use.span.first, use.span.last, use.connections, use.calls, *use.amounts,
+            )  # fmt: skip
+            ((number,),) = connection.execute(USE, row).fetchall()
+            connection.executemany(
+                SEEN,
+                [
+                    (number, state, code, span.first, span.last, span.count)
+                    for (state, code), span in use.states.items()
+                ],
+            )
+            for account, span in use.accounts.items():
+                told = {
+                    "row": number, "kind": account.kind, "fingerprint": account.fingerprint,
+                    "organisation": account.organisation, "first": span.first, "last": span.last,
+                    "most": ACCOUNTS,
+                }  # fmt: skip
+                connection.execute(USED, told)
+
+
+def program(process: Process | None) -> dict[str, object]:
+    """Return what an inventory says of a process: the program, not the pid."""
+    if process is None:
+        return {}
+    return {
+        "exe": process.exe[:LONGEST] if process.exe else None,
+        "script": process.script[:LONGEST] if process.script else None,
+        "comm": process.comm,
+        "user": process.user,
+        "container": process.container,
+        "sha256": process.sha256,
+    }
