@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import gzip
+import io
 import json
+import zipfile
 
 import orjson
 import pytest
@@ -456,3 +458,42 @@ def test_credentials_are_not_read(path):
 def test_a_host_of_no_catalogue_is_recognised_by_a_convincing_shape(path, body, name):
     wire, _ = ask("internal.corp", path, body, known=False)
     assert wire.name == name
+
+
+def office(**members):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name.replace("__", "/").replace("_xml", ".xml"), content)
+    return base64.b64encode(packed.getvalue()).decode()
+
+
+def test_the_text_of_an_office_document_is_read_but_not_rewritten():
+    document = "<w:p><w:t>My key &amp; sk-</w:t><w:t>1</w:t></w:p><w:p><w:t>end</w:t></w:p>"
+    data = office(word__document_xml=document, other_xml="<t>no</t>")
+    source = {"type": "base64", "media_type": "application/vnd.openxmlformats", "data": data}
+    block = {"type": "document", "source": source}
+    body = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": [block]}]}
+    _, asked = ask("api.anthropic.com", "/v1/messages", body)
+    part = asked.input_messages[0].parts[0]
+    assert (part.kind, part.text) == ("file", "My key & sk-1\nend")
+    with pytest.raises(ParseError):
+        providers.rewrite(json.dumps(body).encode(), [Edit(part.place, 9, 13, "[R]")])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        base64.b64encode(b"PK\x03\x04" + b"broken" * 40).decode(),
+        office(word__document_xml="<w:t>" + "a" * (40 << 20)),
+        office(**{f"f{n}": "" for n in range(2100)}),
+        office(word__document_xml="<" * (4 << 20)),
+    ],
+    ids=["broken", "bomb", "many", "open tags"],
+)
+def test_a_hostile_archive_is_read_within_bounds(data):
+    source = {"type": "base64", "media_type": "application/zip", "data": data}
+    block = {"type": "document", "source": source}
+    body = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": [block]}]}
+    _, asked = ask("api.anthropic.com", "/v1/messages", body)
+    assert len(asked.input_messages[0].parts[0].text) <= 4 << 20

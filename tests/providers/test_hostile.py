@@ -184,3 +184,73 @@ def test_deep_nesting_is_refused_everywhere(name):
     )
     with pytest.raises(ParseError):
         stream.feed(b'data: {"v":' + b"[" * 900 + b"]" * 900 + b"}\n\n")
+
+
+LONG = 1 << 19
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" * LONG,
+        "a1" * (LONG // 2),
+        "a, " * (LONG // 3),
+        " " * LONG,
+        "[" * LONG,
+        "data:" * (LONG // 5),
+        "data:" + ";a" * (LONG // 2),
+        "\n" * LONG,
+        "_" * LONG,
+        "A" * LONG + "!",
+    ],
+    ids=lambda text: text[:4] + str(len(text)),
+)
+def test_a_long_string_anywhere_takes_linear_time(text):
+    document = dict.fromkeys(("id", "type", "model", "text", "data", "weird", "signature"), text)
+    body = json.dumps(
+        {
+            **document,
+            "messages": [{"role": text, "content": [{**document, "type": "image"}, document]}],
+            "choices": [{"message": {"content": text, "tool_calls": [{"function": {
+                "name": text, "arguments": text}}]}}],
+            "output": [{**document, "type": "message", "content": [document]}],
+        }
+    ).encode()  # fmt: skip
+    head = RequestHead("POST", "h", "/v1/x", {"content-type": "application/json"})
+    began = time.process_time()
+    for name in ("openai-chat", "openai-responses", "anthropic-messages", "unknown"):
+        wire = Format(name, "chat", "p")
+        exchange = providers.parse_request(wire, head, body)
+        providers.segments(exchange, "request")
+        providers.parse_response(exchange, ResponseHead(200, head.headers), body)
+    assert time.process_time() - began < 8
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'"' + b'\\"' * LONG,
+        b'{"' + b'\\"' * LONG + b"\\",
+        b'{"a":"' + b"\\ud800" * (LONG // 6),
+        b"{" * LONG,
+        b'{"a":1,' * (LONG // 7),
+        b"[,]" * (LONG // 3),
+        b'{"a":"' + b"x" * LONG,
+        (b'{"a":1}\n' * 1000 + b"{") * 20,
+    ],
+    ids=lambda body: repr(body[:8]),
+)
+def test_a_broken_body_takes_linear_time(body):
+    head = RequestHead("POST", "h", "/v1/chat/completions", {"content-type": "application/json"})
+    wire = Format("openai-chat", "chat", "p")
+    began = time.process_time()
+    for kind in ("application/json", "text/plain", "multipart/form-data; boundary=x"):
+        head = RequestHead("POST", "h", "/x", {"content-type": kind})
+        for read in (
+            lambda head=head: providers.recognise(head, body),
+            lambda head=head: providers.parse_request(wire, head, body),
+            lambda: providers.rewrite(body, [Edit("/a", 0, 1, "")]),
+        ):
+            with contextlib.suppress(ParseError):
+                read()
+    assert time.process_time() - began < 5

@@ -95,7 +95,7 @@ def event(answer: Answer, name: str, value: Json) -> None:
     elif name == "messageMetadataEvent":
         answer.conversation = word(body.get("conversationId"))
     else:
-        for leaf in unclaimed(value, (), prose=True):
+        for leaf in unclaimed(value, ()):
             answer.repeat("text", leaf.text, leaf.place)
 
 

@@ -16,7 +16,7 @@ from milecastle.model import (
 )
 from milecastle.providers import leaves, parts
 from milecastle.providers.format import Format
-from milecastle.providers.typed import mapping, word
+from milecastle.providers.typed import first, mapping, word
 
 PARAMETERS: dict[str, str] = {
     "max_tokens": "max_tokens",
@@ -52,6 +52,7 @@ PARAMETERS: dict[str, str] = {
 }
 """A provider's name -> the short name under ``gen_ai.request.``."""
 
+MODELS = ("model", "model_id", "modelId", "model_name", "modelName")
 _NAMES = frozenset(PARAMETERS)
 
 
@@ -122,7 +123,7 @@ class Ask:
             format=self.format.name,
             operation=self.operation or self.format.operation,
             provider=self.format.provider,
-            request_model=self.model or word(self.body.get("model")) or self.format.model,
+            request_model=self.model or word(first(self.body, *MODELS)) or self.format.model,
             system_instructions=tuple(self.system),
             input_messages=tuple(self.messages),
             tool_definitions=tuple(self.tools),

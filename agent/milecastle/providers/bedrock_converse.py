@@ -97,7 +97,7 @@ def event(answer: Answer, name: str, value: Json) -> None:
         answer.report(body.get("usage"))
         answer.ended = True
     elif kind not in EVENTS:
-        for leaf in unclaimed(value, (), prose=True):
+        for leaf in unclaimed(value, ()):
             answer.repeat("text", leaf.text, leaf.place)
     if isinstance(metrics := mapping(value).get("amazon-bedrock-invocationMetrics"), dict):
         answer.report(metrics)
@@ -157,7 +157,7 @@ def _delta(answer: Answer, body: dict[str, Json], place: str) -> None:
             for read in read_block({"toolUse": tool}, here):
                 answer.grow(part, read.text, read.place)
     for key in ("citation", "toolResult"):
-        for leaf in unclaimed(delta.get(key), (), prose=True):
+        for leaf in unclaimed(delta.get(key), ()):
             answer.repeat("text", leaf.text, f"{here}/{key}{leaf.place}")
 
 

@@ -134,17 +134,18 @@ def _url(key: str) -> Reader:
 
 
 def _file(block: Block, place: str) -> list[Part]:
-    """Read an OpenAI file: ``file_data``, ``file_url`` or ``file_id``, bare or under ``file``."""
+    """Read a file: its data, URL or id, bare or under ``file`` (OpenAI, A2A)."""
     inner = block.get("file")
     if isinstance(inner, dict):
         block, place = inner, f"{place}/file"
     name = word(first(block, "filename", "file_name", "fileName"))
-    data = block.get("file_data")
-    if isinstance(data, str) and data:
-        return [blob(data, f"{place}/file_data", name=name)]
-    url = block.get("file_url")
-    if isinstance(url, str) and url:
-        return [link(url, f"{place}/file_url", name=name)]
+    mime_type = word(first(block, "mimeType", "mime_type"))
+    for key in ("file_data", "bytes"):
+        if isinstance(data := block.get(key), str) and data:
+            return [blob(data, f"{place}/{key}", name=name, mime_type=mime_type)]
+    for key in ("file_url", "uri"):
+        if isinstance(url := block.get(key), str) and url:
+            return [link(url, f"{place}/{key}", name=name, mime_type=mime_type)]
     identifier = word(first(block, "file_id", "id"))
     return [Part("file", "", f"{place}/file_id", name, uri=identifier)] if identifier else []
 
@@ -362,6 +363,7 @@ BY_KEY: Mapping[str, Reader] = {
     "video": _converse_medium("video"),
     "audio": _converse_medium("audio"),
     "json": _json,
+    "file": _file,
     "text": _text("text"),
 }
-"""Bedrock Converse names a block by its one key."""
+"""Bedrock Converse names a block by its one key, A2A by ``kind``."""

@@ -143,7 +143,7 @@ def event(answer: Answer, name: str, value: Json) -> None:
     elif kind == "stream-end":
         _end(answer, body)
     elif kind not in ("content-end", "tool-call-end", "citation-end"):
-        for leaf in unclaimed(value, (), prose=True):
+        for leaf in unclaimed(value, ()):
             answer.repeat("text", leaf.text, leaf.place)
 
 

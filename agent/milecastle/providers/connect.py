@@ -30,6 +30,8 @@ MOST = 20_000
 class Envelopes:
     """Bytes of any split -> frames; compressed messages are decompressed, bounded."""
 
+    whole = False
+
     def __init__(self, encoding: str = "", *, protobuf: bool = False) -> None:
         """Read messages compressed with ``encoding``; protobuf ones as JSON of their texts."""
         self.offset = 0

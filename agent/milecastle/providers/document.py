@@ -29,7 +29,8 @@ _ESCAPE = re.compile(
     re.DOTALL,
 )
 _TRAILING_COMMA = re.compile(
-    rb'("[^"\\]*+(?:\\.[^"\\]*+)*+")|,(?=[ \t\r\n]*+[\]}])',
+    # a string that is never closed is taken to the end: else each quote in it would be tried
+    rb'("[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z))|,(?=[ \t\r\n]*+[\]}])',
     re.DOTALL,
 )
 

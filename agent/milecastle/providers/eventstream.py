@@ -37,6 +37,8 @@ _STRING = 7
 class EventStream:
     """Bytes of any split -> frames; holds at most one unfinished frame."""
 
+    whole = False
+
     def __init__(self) -> None:
         self.offset = 0
         self._buffer = bytearray()

@@ -7,8 +7,7 @@ from milecastle.providers import bodies
 from milecastle.providers.answer import Answer
 from milecastle.providers.dialects import dialect
 from milecastle.providers.format import Format
-from milecastle.providers.framings import framing_for
-from milecastle.providers.lines import Whole
+from milecastle.providers.framings import Undecided, framing_for
 from milecastle.providers.session import recorded
 from milecastle.providers.stream import Stream
 
@@ -34,7 +33,12 @@ def open_stream(exchange: Exchange, head: ResponseHead) -> Stream:
 
 def is_stream(exchange: Exchange, head: ResponseHead) -> bool:
     """Tell whether an answer comes in events, so that it is read as it comes."""
-    return not isinstance(framing_for(exchange, head), Whole)
+    framing = framing_for(exchange, head)
+    return not (framing.whole or (isinstance(framing, Undecided) and _is_json(head)))
+
+
+def _is_json(head: ResponseHead) -> bool:
+    return "json" in head.headers.get("content-type", "")
 
 
 def parse_response(exchange: Exchange, head: ResponseHead, body: bytes) -> Exchange:

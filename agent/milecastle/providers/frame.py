@@ -26,6 +26,11 @@ class Framing(Protocol):
     """Cuts a stream into frames; holds no more than one unfinished frame."""
 
     @property
+    def whole(self) -> bool:
+        """The body is one document, that comes when it is closed."""
+        ...
+
+    @property
     def offset(self) -> int:
         """Bytes of the stream that belong to whole frames."""
         ...

@@ -1,4 +1,4 @@
-"""Which framing an answer comes in: by its content type, and where that is silent by its bytes."""
+"""Which framing an answer comes in: by its content type, and where that is silent, by its bytes."""
 
 from __future__ import annotations
 
@@ -23,17 +23,27 @@ BY_TYPE: Mapping[str, Callable[[], Framing]] = {
 }
 """Content type of the answer -> its framing."""
 
+LINES = frozenset({"ollama", "cohere-chat-v1", "grok-web", "huggingchat-web", "unknown"})
+"""Formats that stream lines of JSON, also where no content type says so."""
+_BLANK = b"\xef\xbb\xbf \r\n\t"
 _SSE = (b"data:", b"event:", b"id:", b"retry:", b":")
 _ENOUGH = 8
 """Bytes that tell an SSE stream from anything else."""
 
 
 class Undecided:
-    """A stream whose content type says nothing: its first bytes decide."""
+    """An answer whose content type is silent, or not to be trusted: its first bytes decide."""
 
-    def __init__(self) -> None:
+    def __init__(self, otherwise: Callable[[], Framing]) -> None:
+        """Take what an answer is that doesn't begin like server-sent events."""
+        self._otherwise = otherwise
         self._first = b""
         self._framing: Framing | None = None
+
+    @property
+    def whole(self) -> bool:
+        """The body is one document."""
+        return self._framing is not None and self._framing.whole
 
     @property
     def offset(self) -> int:
@@ -45,7 +55,7 @@ class Undecided:
         if self._framing is not None:
             return self._framing.feed(data)
         self._first += data
-        if len(self._first.lstrip(b"\xef\xbb\xbf \r\n\t")) < _ENOUGH:
+        if len(self._first.lstrip(_BLANK)) < _ENOUGH:
             return []
         return self._decide().feed(self._first)
 
@@ -65,13 +75,8 @@ class Undecided:
         return (self._framing or self._decide()).rewrap(raw, payload)
 
     def _decide(self) -> Framing:
-        begins = self._first.lstrip(b"\xef\xbb\xbf \r\n\t")
-        if begins.startswith(_SSE):
-            self._framing = Events()
-        elif begins.startswith(b"{"):
-            self._framing = Lines()
-        else:
-            self._framing = Whole()
+        begins = self._first.lstrip(_BLANK)
+        self._framing = Events() if begins.startswith(_SSE) else self._otherwise()
         return self._framing
 
 
@@ -84,9 +89,9 @@ def framing_for(exchange: Exchange, head: ResponseHead) -> Framing:
         encoding = head.headers.get("connect-content-encoding") or head.headers.get("grpc-encoding")
         return Envelopes((encoding or "").strip().lower(), protobuf="json" not in kind)
     if kind in ("application/json", "application/problem+json", "text/html"):
-        if exchange.stream and exchange.format == "gemini" and head.status < 400:
-            return Elements()
+        if exchange.stream and head.status < 400:
+            return Elements() if exchange.format == "gemini" else Undecided(Whole)
         return Whole()
     if exchange.stream and head.status < 400:
-        return Undecided()
+        return Undecided(Lines if exchange.format in LINES else Whole)
     return Whole()

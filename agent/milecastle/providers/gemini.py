@@ -257,7 +257,7 @@ def event(answer: Answer, name: str, value: Json) -> None:
             take_part(answer, part, index)
         answer.finish(first(told, "finishReason", "finish_reason"), index)
         for key in ("groundingMetadata", "citationMetadata", "urlContextMetadata"):
-            for leaf in unclaimed(told.get(key), (), prose=True):
+            for leaf in unclaimed(told.get(key), ()):
                 answer.repeat("text", leaf.text, f"{here}/{key}{leaf.place}")
 
 

@@ -78,7 +78,7 @@ def event(answer: Answer, name: str, value: Json) -> None:
                 reader = gemini.READERS["functionCall"]
                 for part in reader(mapping(each), f"/{key}/{calls}/{index}"):
                     gemini.take_part(answer, part, answer.turn)
-    for leaf in unclaimed(content.get("groundingMetadata"), (), prose=True):
+    for leaf in unclaimed(content.get("groundingMetadata"), ()):
         answer.repeat("text", leaf.text, f"{place}/groundingMetadata{leaf.place}")
     if first(content, "turnComplete", "turn_complete"):
         answer.finish("STOP", answer.turn)

@@ -16,6 +16,10 @@ from milecastle.providers.places import plain, token
 LONG_NUMBER = 999_999
 """Integers beyond this are leaves too: card, account and telephone numbers are sent as numbers."""
 
+LONGEST_WORD = 100
+"""Longer values are content, whatever key they stand under."""
+SECRET = 16
+"""Shorter strings without words are too short to be a credential."""
 LONG_KEY = 32
 """Keys longer than this are leaves too."""
 
@@ -32,6 +36,8 @@ STRUCTURAL = frozenset(_WORDS_OF_FORMATS.split())
 OPAQUE = frozenset(
     {
         "signature",
+        "b64_json",
+        "embedding",
         "encrypted_content",
         "encrypted_index",
         "encrypted_stdout",
@@ -59,7 +65,7 @@ _WORD = re.compile(
 cloud under ``id``, is content."""
 _NAME = re.compile(r"[A-Za-z]{1,24}(?:_?[A-Za-z]{1,24}){0,8}")
 _CODED = re.compile(r"[A-Za-z0-9+/_=-]*")
-_PROSE = re.compile(r"[^\W\d_]{2,}[\s,;:.!?]+[^\W\d_]{2,}")
+_PROSE = re.compile(r"(?<![^\W\d_])[^\W\d_]{2,}+[\s,;:.!?]++[^\W\d_]{2}")
 
 
 def leaves(value: Json, place: str = "") -> tuple[Leaf, ...]:
@@ -83,8 +89,8 @@ def text_leaves(text: str, place: str) -> tuple[Leaf, ...]:
 def unclaimed(value: Json, claimed: Container[str], *, prose: bool = False) -> tuple[Leaf, ...]:
     """Return the strings whose place nobody claimed, without the words of the formats.
 
-    With ``prose`` only those that have words. A claimed place that holds an object or an array
-    claims all of it.
+    With ``prose`` only those that have words or could be a credential. A claimed place that holds
+    an object or an array claims all of it.
     """
     found: list[Leaf] = []
     _leave_over(value, "", "", claimed, prose, found)
@@ -96,7 +102,7 @@ def is_structural(key: str, text: str) -> bool:
     if text in COMMON:
         return key in STRUCTURAL
     if key in STRUCTURAL:
-        return _WORD.fullmatch(text) is not None
+        return len(text) <= LONGEST_WORD and _WORD.fullmatch(text) is not None
     return key in OPAQUE and _CODED.fullmatch(text) is not None
 
 
@@ -158,7 +164,7 @@ def _leave_over(
 ) -> None:
     if type(value) is str:
         wanted = value and place not in claimed and not is_structural(key, value)
-        if wanted and (not prose or is_prose(value)):
+        if wanted and (not prose or len(value) >= SECRET or is_prose(value)):
             found.append(Leaf(place, value))
     elif type(value) is dict:
         if place in claimed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from milecastle.model import ParseError
+from milecastle.providers import document
 from milecastle.providers.frame import LARGEST, Frame
 
 _SPACE = b" \t\r\n"
@@ -13,6 +14,8 @@ _MARK = re.compile(rb'["\\\[\]{},]')
 
 class Lines:
     """Newline-delimited JSON: one frame a line that is not blank."""
+
+    whole = False
 
     def __init__(self, limit: int = LARGEST) -> None:
         self._limit = limit
@@ -63,6 +66,8 @@ class Elements:
 
     A document that is no array is one frame, at the end.
     """
+
+    whole = False
 
     def __init__(self, limit: int = LARGEST) -> None:
         self._limit = limit
@@ -153,7 +158,9 @@ def _braces(raw: bytes) -> tuple[int, int]:
 class Whole:
     """A body that is one document: one frame, when it is closed."""
 
-    def __init__(self, limit: int = LARGEST) -> None:
+    whole = True
+
+    def __init__(self, limit: int = document.LARGEST) -> None:
         self._limit = limit
         self.offset = 0
         self._chunks: list[bytes] = []

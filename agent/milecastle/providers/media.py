@@ -12,6 +12,7 @@ import hashlib
 import re
 
 from milecastle.model import Part
+from milecastle.providers import office
 from milecastle.providers.places import byte_range
 
 TEXT_TYPES = re.compile(
@@ -22,7 +23,10 @@ TEXT_TYPES = re.compile(
 """Media types whose bytes are text for a reader."""
 
 _DATA_URL = re.compile(r"data:([^,;]{0,200})((?:;[^,;]{0,200}){0,8}),")
-_BASE64 = re.compile(r"[A-Za-z0-9+/_=\s-]*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_=\r\n-]*")
+SHORTEST = 64
+"""No image or sound is shorter in base64; a word of so few letters is taken for what it says."""
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _ENOUGH = 1 << 10
 """Bytes that are looked at to tell text from anything else."""
 
@@ -37,7 +41,7 @@ def blob(data: str, place: str, *, mime_type: str | None = None, name: str | Non
         if ";base64" not in match[2]:
             return Part("text", data, place, mime_type=mime_type, name=name)
     raw = decoded(payload)
-    if raw is None:
+    if raw is None or (len(payload) < SHORTEST and text_of(raw, mime_type) is None):
         return Part("text", data, place, mime_type=mime_type, name=name)
     size, digest = len(raw), hashlib.sha256(raw).hexdigest()
     text = text_of(raw, mime_type)
@@ -79,18 +83,25 @@ def decoded(payload: str) -> bytes | None:
 
 
 def text_of(raw: bytes, mime_type: str | None) -> str | None:
-    """Return the text of a file that is text by its type or by its bytes, else None."""
+    """Return the text of a file that is text by its type or its bytes, or an Office document's.
+
+    None where it is neither.
+    """
+    if raw.startswith(office.MAGIC):
+        return office.text_of(raw)
     declared = mime_type is not None and TEXT_TYPES.match(mime_type) is not None
     if not declared and not _looks_like_text(raw):
         return None
     try:
-        return raw.decode()
+        return raw.decode("utf-16" if raw.startswith(_UTF_16) else "utf-8")
     except UnicodeDecodeError:
         return raw.decode("latin-1") if declared else None
 
 
 def _looks_like_text(raw: bytes) -> bool:
     head = raw[:_ENOUGH]
+    if head.startswith(_UTF_16):
+        return True
     if not head or b"\0" in head:
         return False
     printable = sum(byte >= 32 or byte in (9, 10, 13) for byte in head)

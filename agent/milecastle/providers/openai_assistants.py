@@ -148,7 +148,7 @@ def event(answer: Answer, name: str, value: Json) -> None:
     elif name == "error":
         read_error(answer, body)
     elif name in ("thread.run.step.completed", "thread.message.incomplete"):
-        for leaf in unclaimed(value, (), prose=True):
+        for leaf in unclaimed(value, ()):
             answer.repeat("text", leaf.text, leaf.place)
     if name in ("thread.run.completed", "thread.run.failed", "thread.run.requires_action"):
         answer.ended = True

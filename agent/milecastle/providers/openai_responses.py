@@ -186,8 +186,7 @@ TERMINAL = frozenset(
 def repeat_strings(answer: Answer, value: Json) -> None:
     """Report every string of an event that repeats text, or that nobody knows."""
     for leaf in unclaimed(value, ()):
-        if " " in leaf.text or len(leaf.text) > 24:
-            answer.repeat("text", leaf.text, leaf.place)
+        answer.repeat("text", leaf.text, leaf.place)
 
 
 def _part(answer: Answer, body: dict[str, Json], kind: PartKind, template: str) -> OpenPart:

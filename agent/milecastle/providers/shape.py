@@ -63,7 +63,7 @@ def of_value(value: dict[str, Json], head: RequestHead) -> tuple[str, str] | Non
         return _messages(value, turn, head, modelled=modelled)
     content = mapping(next(iter(items(value.get("contents"))), None))
     if "parts" in content or "contents" in mapping(value.get("request")):
-        return "gemini", "chat"
+        return "gemini", "generate_content"
     if not modelled:
         return None
     if isinstance(value.get("input"), list):

@@ -22,6 +22,8 @@ _BOM = b"\xef\xbb\xbf"
 class Events:
     """Bytes of any split -> frames, one for each event that has data."""
 
+    whole = False
+
     def __init__(self, limit: int = LARGEST) -> None:
         self._limit = limit
         self._buffer = bytearray()

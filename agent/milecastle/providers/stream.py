@@ -14,7 +14,7 @@ from milecastle.providers.delta import Delta
 from milecastle.providers.dialect import Dialect
 from milecastle.providers.document import read, read_lenient
 from milecastle.providers.frame import Frame, Framing
-from milecastle.providers.lines import Whole
+from milecastle.providers.lines import Lines
 from milecastle.providers.media import attachment
 from milecastle.providers.rewriting import rewrite
 
@@ -72,7 +72,7 @@ class Stream:
         answer = self.answer
         for frame in frames:
             answer.start, answer.end = frame.start, frame.end
-            if isinstance(self.framing, Whole):
+            if self.framing.whole:
                 self._document(frame.payload)
             elif frame.payload == DONE:
                 answer.ended = True
@@ -95,12 +95,29 @@ class Stream:
             return
         self._dialect.event(self.answer, frame.name, value)
 
+    def _in_lines(self, body: bytes) -> bool:
+        """Take a body that is not one document but lines of them; False where it isn't that."""
+        lines = Lines()
+        frames = [*lines.feed(body), *lines.close()]
+        try:
+            values = [read_lenient(frame.payload) for frame in frames]
+        except ParseError:
+            return False
+        for value in values:
+            self._dialect.event(self.answer, "", value)
+        return True
+
     def _document(self, body: bytes) -> None:
         """Take an answer that is one body: JSON, a page that says what went wrong, a file."""
         kind = self._head.headers.get("content-type", "").partition(";")[0].strip().lower()
         failed = self._head.status >= 400
         if "json" in kind or body.lstrip()[:1] in (b"{", b"["):
-            value = read(body)
+            try:
+                value = read(body)
+            except ParseError:
+                if not self._in_lines(body):
+                    raise
+                return
             if self._dialect.socket and isinstance(value, list):  # a recorded conversation
                 for index, each in enumerate(value):
                     self.answer.prefix = f"/{index}"

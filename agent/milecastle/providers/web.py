@@ -62,7 +62,7 @@ def patch_event(answer: Answer, name: str, value: Json) -> None:
         openai_chat.event(answer, name, value)
     else:
         answer.conversation = word(body.get("conversation_id")) or answer.conversation
-        for leaf in unclaimed(value, (), prose=True):
+        for leaf in unclaimed(value, ()):
             answer.repeat("text", leaf.text, leaf.place)
 
 
@@ -89,7 +89,7 @@ def _patch(answer: Answer, patch: dict[str, Json], place: str) -> None:
             part = answer.open(path, kind, "/" + path.lstrip("/"))
             answer.grow(part, value, here)
             return
-    for leaf in unclaimed(value, (), prose=True):
+    for leaf in unclaimed(value, ()):
         answer.repeat("text", leaf.text, here + leaf.place)
 
 
@@ -107,7 +107,7 @@ def _whole(answer: Answer, message: dict[str, Json], place: str) -> None:
     answer.model = word(metadata.get("model_slug")) or word(message.get("model")) or answer.model
     answer.response_id = word(message.get("id")) or answer.response_id
     author = mapping(message.get("author")).get("role")
-    for leaf in unclaimed(message.get("content"), (), prose=False):
+    for leaf in unclaimed(message.get("content"), ()):
         here = f"{place}/content{leaf.place}"
         key = f"/message/content{leaf.place}"
         if author in ("user", "system", "tool"):
