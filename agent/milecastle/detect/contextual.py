@@ -20,6 +20,7 @@ from milecastle.detect.vocabulary import (
     KEY_WORDS,
     KEYISH,
     PASSWORD_WORDS,
+    TERMS,
     WEAK_WORDS,
 )
 
@@ -34,9 +35,12 @@ PLACE = re.compile(
     re.I,
 )
 UUID = re.compile(r"^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$", re.I)
-NUMBERED = re.compile(r"^[A-Za-z]+[-_ ]?\d{1,4}$")
-"""SHA-256, argon2, Windows10."""
+NUMBERED = re.compile(r"^([A-Za-z]+)[_ ]?v?\d{0,4}(?:\.\d+)*$")
+NUMBERED_WORDS = re.compile(r"^[a-z_\- :]+\d{0,4}!?$")
 HEX = re.compile(r"^[0-9a-f]+$", re.I)
+
+
+PASSWORD_ENDS = re.compile(r"(?:password|passwd|passphrase|pwd|^[a-z]{1,6}pw)$")
 
 
 def words(name: str) -> list[str]:
@@ -52,6 +56,8 @@ def kind(name: str) -> str:
     if PASSWORD_WORDS & set(parts[-3:]):
         return "password"
     joined = "".join(parts)
+    if PASSWORD_ENDS.search(parts[-1]):
+        return "password"
     if KEY_WORDS & set(parts) or any(joined.endswith(word) for word in ("apikey", "secretkey")):
         return "key"
     if "key" in parts and KEY_COMPANIONS & set(parts):
@@ -70,12 +76,14 @@ def shape_of(char: str) -> str:
 
 
 def is_placeholder(text: str) -> bool:
-    """Tell values that stand for a value."""
+    """Tell values that stand for a value: words of the trade, perhaps numbered."""
     bare = text.strip("\"'`<>[]{}()*.,;: ")
     lower = bare.lower()
     if len(bare) < 3 or lower in WEAK_WORDS or decoy(text):
         return True
-    return bool(lower) and all(part in WEAK_WORDS for part in words(bare)) and not HEX.match(bare)
+    if not NUMBERED_WORDS.match(lower) or HEX.match(bare):
+        return False
+    return all(part in WEAK_WORDS for part in words(bare))
 
 
 def is_expression(text: str, quoted: bool) -> bool:
@@ -84,7 +92,31 @@ def is_expression(text: str, quoted: bool) -> bool:
         return True
     if quoted:
         return bool(re.match(r"^[\w.]+\($", text)) or text.startswith(("${", "{{", "%("))
-    return bool(EXPRESSION.search(text) or (IDENTIFIER.match(text) and not is_random(text)))
+    if EXPRESSION.search(text):
+        return True
+    return bool(IDENTIFIER.match(text)) and not (is_random(text) or is_human(text))
+
+
+def is_human(text: str) -> bool:
+    """Tell a password that a person made up from an identifier: ``hunter2``, ``Pa$$word``.
+
+    Identifiers that have digits are joined by underscores or hold a word of the trade.
+    """
+    if "_" in text or "." in text or is_numbered_term(text):
+        return False
+    if any(char.isdecimal() for char in text):
+        return not WEAK_WORDS & set(words(text))
+    return "$" in text[1:]
+
+
+def is_numbered_term(text: str) -> bool:
+    """Tell ``SHA-256``, ``argon2``, ``step3``: a term of the trade and a number."""
+    parts = text.split("-")
+    found = [NUMBERED.match(part) for part in parts]
+    return any(match and match.group(1).lower() in TERMS for match in found) and all(
+        match or part.isalpha() or part.isdecimal()
+        for match, part in zip(found, parts, strict=True)
+    )
 
 
 def classes(text: str) -> int:
@@ -139,11 +171,11 @@ def password(candidate: Candidate, _: str) -> Evidence | None:
     value = candidate.secret
     if is_placeholder(value) or len(value) < 5:
         return None
+    if is_passphrase(value):
+        return Evidence("named a password, words", 0.8)
     if classes(value) < 2 or not any(c.isdecimal() or not c.isalnum() for c in value):
         return None
-    if not candidate.quoted and (is_expression(value, False) or plain_words(value)):
-        return None
-    if candidate.quoted and plain_words(value):
+    if plain_words(value) or (not candidate.quoted and is_expression(value, False)):
         return None
     return Evidence("named a password", 0.9)
 
@@ -153,17 +185,34 @@ def stated(candidate: Candidate, _: str) -> Evidence | None:
     value = candidate.secret
     if is_placeholder(value) or len(value) < 5 or PLACE.search(value):
         return None
+    if is_passphrase(value):
+        return Evidence("a sentence says so, words", 0.8)
+    if plain_words(value) or is_numbered_term(value):
+        return None
     if not candidate.quoted and is_expression(value, False):
         return None
-    signs = sum(not char.isalnum() for char in value)
     has_digit = any(char.isdecimal() for char in value)
-    if plain_words(value) or not (has_digit or signs):
-        return None
-    if VERSION_OR_DATE.match(value) or re.match(r"^[\d.,:%/-]+\w?$", value):
+    if VERSION_OR_DATE.match(value) or re.match(r"^[\d.,:%/+-]+\w?$", value):
         return None
     if not has_digit and classes(value) < 3:
         return None
     return Evidence("a sentence says so", 0.9)
+
+
+def stated_key(candidate: Candidate, argument: str) -> Evidence | None:
+    """Judge a value that a sentence says is a key, token or secret: it has to look like one."""
+    value = candidate.secret
+    if len(value) < 8 or stated(candidate, argument) is None:
+        return None
+    if (HEX.match(value) and len(value) < 16) or not (is_random(value) or classes(value) > 3):
+        return None
+    return Evidence("a sentence says so", 0.8)
+
+
+def is_passphrase(text: str) -> bool:
+    """Tell four or more longer words in a row: ``correct-horse-battery-staple``."""
+    parts = re.split(r"[-_.]", text)
+    return len(parts) >= 4 and all(part.isalpha() and len(part) > 3 for part in parts)
 
 
 def option(candidate: Candidate, _: str) -> Evidence | None:
@@ -176,16 +225,18 @@ def option(candidate: Candidate, _: str) -> Evidence | None:
     return Evidence("where a password stands", 0.9)
 
 
-def given(candidate: Candidate, argument: str) -> Evidence | None:
-    """Judge a value that a loose phrase gives: it has to look like a password by itself."""
+def given(candidate: Candidate, phrase: str) -> Evidence | None:
+    """Judge a value that a phrase gives in passing.
+
+    ``phrase`` is ``clear`` (with password …) or loose: then it has to look like one by itself.
+    """
     value = candidate.secret
-    if len(value) < 6 or classes(value) < 3 or stated(candidate, argument) is None:
+    if len(value) < 6 or "://" in value or stated(candidate, "") is None:
         return None
-    if (
-        not any(map(str.isdecimal, value))
-        or NUMBERED.match(value)
-        or is_expression(value, True)
-        or "://" in value
+    if not any(map(str.isdecimal, value)) or is_expression(value, True):
+        return None
+    if phrase != "clear" and (
+        classes(value) < 3 or (NUMBERED.match(value) and not is_random(value))
     ):
         return None
     return Evidence("a phrase gives it", 0.8)

@@ -240,6 +240,7 @@ CHECKS: Mapping[str, Check] = {
     "named": contextual.named,
     "assigned": contextual.assigned,
     "stated": contextual.stated,
+    "stated-key": contextual.stated_key,
     "password": contextual.password,
     "option": contextual.option,
     "given": contextual.given,

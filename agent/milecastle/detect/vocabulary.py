@@ -30,7 +30,7 @@ FINGERPRINTS = vocabulary(
 )
 """Words beside a hexadecimal string that is no secret."""
 INNOCENT_LAST = vocabulary(
-    "id ids name names url uri urls file files path paths dir folder type types size length len "
+    "id ids nr name names url uri urls file files path paths dir folder type types size length len "
     "count index field fields label column hash digest checksum fingerprint algorithm alg format "
     "version ref arn expiry expires expiration ttl timeout lifetime prefix suffix regex pattern "
     "policy rule rules hint prompt placeholder description desc title class provider manager store "
@@ -54,8 +54,18 @@ WEAK_WORDS = vocabulary(
     "root login name email bool int object any example demo foo bar baz qux my your the prompt ask "
     "mypassword yourpassword your_password userpass user_password my_password newpassword "
     "test123 test1234 password1 password123 secret123 admin123 pass123 pass1234 123456 12345678 "
-    "1234 12345 123456789 qwerty letmein abc123 asdf asdfgh mysecret mytoken apikey api_key "
+    "1234 12345 123456789 asdf asdfgh mysecret mytoken apikey api_key "
     "access_token auth_token secret_key xxx yyy zzz xyz abc api rest basic bearer digest oauth "
     "login:password user:pass username:password user:password postgres mysql guest"
 )
 """Values that are words of the trade, not secrets; compared in lower case."""
+
+TERMS = vocabulary(
+    "sha md aes des rsa tls ssl ssh oauth argon bcrypt scrypt pbkdf base utf http https ipv ip "
+    "windows python java node chapter step section level version rfc option layer type phase line "
+    "table figure page part day week month year room item rule test case user port column row "
+    "group stage tier hmac crc ascii iso ecdsa ed x pkcs blake keccak chacha salsa ntlm wpa wep ieee "
+    "log unicode core api v ver release build round try attempt question answer example file number no "
+    "id pin sql mysql"
+)
+"""Words that stand before a number and are no password with it."""
