@@ -104,6 +104,8 @@ def _result(frame: wire.Frame, path: Path) -> Any:  # noqa: ANN401 - the daemon'
     match frame.kind, frame.body:
         case "ok", {"result": result}:
             return result
+        case "error", {"code": "forbidden", "message": str(message)}:
+            raise NoDaemonError(message)
         case "error", {"message": str(message)}:
             raise InputError(message)
     raise NoDaemonError(f"{path} gave an answer that this milecastle does not understand")

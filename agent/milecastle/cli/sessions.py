@@ -10,7 +10,7 @@ from milecastle.cli import faults
 from milecastle.cli.command import Verb, json_option
 from milecastle.cli.control import Control
 from milecastle.cli.terminal import BY_ACTION, Column, Terminal, clock
-from milecastle.cli.wording import named
+from milecastle.cli.wording import called
 
 COLUMNS = (
     Column("SESSION"),
@@ -63,7 +63,7 @@ def row(session: Mapping[str, Any]) -> tuple[object, ...]:
         clock(session.get("ended") or session.get("started")),
         service if session.get("sanctioned") else f"!{service}",
         session.get("model") or "-",
-        named(process),
+        called(process),
         process.get("user") or process.get("uid", "?"),
         session.get("exchanges"),
         session.get("findings"),

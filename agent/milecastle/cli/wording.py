@@ -14,6 +14,19 @@ def named(process: Mapping[str, Any]) -> str:
     return f"{process.get('comm') or '?'}[{process['pid']}]"
 
 
+def called(process: Mapping[str, Any]) -> str:
+    """Return a process by the AI client that it is, else as ``named`` does."""
+    client = process.get("client")
+    return f"{client}[{process.get('pid')}]" if client else named(process)
+
+
+def program(process: Mapping[str, Any]) -> str:
+    """Return a program in a word: the AI client that it is, its script, or its executable."""
+    script = process.get("script") or ""
+    path = script if script and script != "-c" else process.get("exe") or process.get("comm")
+    return process.get("client") or str(path or "unknown").rstrip("/").rsplit("/", 1)[-1]
+
+
 def plain(value: object) -> str:
     """Return text as it is and everything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
