@@ -398,6 +398,7 @@ class Script:
     """Catalogue, policy and inspection in one, for tests to set."""
 
     on_failure: OnFailure = "open"
+    refused: Callable[[Service], bool] = lambda _service: False
     intercepted: Callable[[Service], bool] = lambda _service: True
     recognises: Callable[[RequestHead], bool] = lambda head: head.method == "POST"
     request: Callable[[bytes], Forward | Block] = Forward
@@ -430,6 +431,9 @@ class FakeOrders:
     def on_failure(self, _service: Service | None) -> OnFailure:
         return self.script.on_failure
 
+    def refusal(self, service: Service, *, now: float) -> object | None:
+        return self.script.refused(service) or None
+
 
 # --- the gate ----------------------------------------------------------------------------------
 
@@ -450,6 +454,8 @@ class Lab:
     signed: list[str]
     dialled: list[tuple[int, int]]
     trust: ssl.SSLContext
+    seen: list[tuple[int, str, str]]
+    """What the daemon was told of connections."""
 
     async def connect(
         self, name: str | None = HOST, *, tls: bool = True, context: ssl.SSLContext | None = None
@@ -633,6 +639,7 @@ async def lab(
     looked_up: list[tuple[str, int, int]] = []
     destination: list[tuple[str, int] | None] = [provider.tls]
     records: list[dict[str, Any]] = []
+    seen: list[tuple[int, str, str]] = []
 
     async def look_up(address: str, port: int, netns: int) -> Caller | None:
         looked_up.append((address, port, netns))
@@ -654,7 +661,7 @@ async def lab(
     bundle = trust.private_file("test-upstream", "\n".join(pems).encode())
     master = assembly.assemble(
         watch,
-        Ledger(records.append, time.time, os.urandom),
+        Ledger(records.append, time.time, os.urandom, tell=lambda *told: seen.append(told)),
         checkpoint,
         leaves,
         body_limit=limit,
@@ -679,6 +686,7 @@ async def lab(
             signed,
             dialled,
             context,
+            seen,
         )
     finally:
         master.shutdown()

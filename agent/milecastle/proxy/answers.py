@@ -39,6 +39,11 @@ def uninspectable(what: str) -> Block:
     return block(403, what, f"this exchange could not be inspected ({what}), and it must be")
 
 
+def blocked() -> Block:
+    """Return the answer where the policy keeps everybody from a service."""
+    return block(403, "service_blocked", "this service is blocked here by the policy")
+
+
 UPSTREAM: tuple[tuple[str, str, str], ...] = (
     (
         "Certificate verify failed",

@@ -8,6 +8,7 @@ until the bytes leave no doubt, and inside a decrypted connection there is only 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Literal
 
 from mitmproxy.connection import Client
@@ -15,6 +16,8 @@ from mitmproxy.proxy import layer, layers
 from mitmproxy.proxy.layers.http import HTTPMode
 
 from milecastle.proxy import heads
+from milecastle.proxy.ledger import Ledger
+from milecastle.proxy.link import Caller
 from milecastle.proxy.orders import Watch
 
 HELLO = b"\x16\x03"
@@ -53,8 +56,10 @@ class Approach:
 
     name = "nextlayer"
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, ledger: Ledger, callers: Mapping[str, Caller]) -> None:
         self._watch = watch
+        self._ledger = ledger
+        self._callers = callers
 
     def next_layer(self, question: layer.NextLayer) -> None:
         """Choose what reads the connection from here on."""
@@ -75,5 +80,10 @@ class Approach:
                     question.layer = layers.HttpLayer(context, HTTPMode.transparent)
                 else:
                     question.layer = layers.TCPLayer(context, ignore=True)
+                    self._seen(context.client, host, "passed" if host else "no_name")
             case "other":
                 question.layer = layers.TCPLayer(context, ignore=True)
+                self._seen(context.client, "", "not_http")
+
+    def _seen(self, client: Client, name: str, outcome: str) -> None:
+        self._ledger.seen(self._callers.get(client.id), name, outcome)

@@ -80,7 +80,7 @@ def assemble(
         Core(),
         DisableH2C(),
         checkpoint,
-        Approach(watch),
+        Approach(watch, ledger, checkpoint.callers),
         Handshakes(leaves),
         Threshold(watch, ledger, checkpoint, leaves),
         Gate(watch, ledger, body_limit, checkpoint.callers),

@@ -29,6 +29,7 @@ DIRECTIONS: Mapping[str, Direction] = {
     "websocket_message": "request",
 }
 SWITCHING_PROTOCOLS = 101
+WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 WITHOUT_BODY = (204, 304)
 REWRITTEN = ("content-md5", "digest", "content-digest", "repr-digest")
 """Header fields that would be wrong for a rewritten body (RFC 9530)."""
@@ -70,7 +71,8 @@ class Gate:
         if way.service is None:
             guard.stream_request(self, flow)
         elif heads.wants_websocket(fields):
-            raise ForeseenError("websocket_not_inspected")
+            if not self._refused(flow, way):
+                raise ForeseenError("websocket_not_inspected")
         else:
             self._begin(flow, way, fields)
 
@@ -81,12 +83,24 @@ class Gate:
         head = heads.request_head(flow.request, way.host, fields)
         way.inspection = self._watch.orders.inspector.begin(head, context)
         if way.inspection is None:
-            guard.stream_request(self, flow)
+            if flow.request.method in WITH_BODY and not self._refused(flow, way):
+                self._ledger.seen(caller, way.host, "unknown_shape")
+            if way.refusal is None:
+                guard.stream_request(self, flow)
             return
         if "accept-encoding" in fields and "accept-encoding" not in heads.signed_fields(fields):
             flow.request.headers["accept-encoding"] = "identity"  # streams are read as they come
         if heads.declared_length(fields) > way.limit:
             raise ForeseenError("body_too_large")
+
+    def _refused(self, flow: http.HTTPFlow, way: Passage) -> bool:
+        """Refuse what can't be judged but may be a call, where the policy blocks every call."""
+        service = way.service
+        if service is None or not self._watch.orders.rules.refusal(service, now=way.started):
+            return False
+        way.error = "service_blocked"
+        guard.refuse_request(self, flow, answers.blocked())
+        return True
 
     @guarded("request")
     def request(self, flow: http.HTTPFlow) -> None:

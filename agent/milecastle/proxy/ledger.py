@@ -32,6 +32,8 @@ class Ledger:
     clock: Callable[[], float]
     randomness: Callable[[int], bytes]
     defer: Callable[[Act], object] = at_once
+    tell: Callable[[int, str, str], None] = lambda _cookie, _name, _outcome: None
+    """Told the name of a connection and what became of it."""
 
     def exchange_id(self, now: float) -> str:
         """Return a new id, unique on this host."""
@@ -45,6 +47,12 @@ class Ledger:
         ended = self.clock()
         status = flow.response.status_code if flow.response else None
         self.defer(lambda: self._tell(lambda: exchange_record(flow, way, ended, status)))
+
+    def seen(self, caller: Caller | None, name: str, outcome: str) -> None:
+        """Tell that a connection was ``decrypted``, ``passed``, ... under this name."""
+        if caller is not None:
+            readable = name[:253].encode("ascii", "replace").decode()
+            self.defer(lambda: self.tell(caller.cookie, readable, outcome))
 
     def note(
         self,

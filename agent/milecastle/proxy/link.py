@@ -157,6 +157,11 @@ class Link:
                 continue  # it holds what a frame can't, or too much of it
         self.lost_records += 1
 
+    def seen(self, cookie: int, name: str, outcome: str) -> None:
+        """Report what became of a connection. May be lost, like a record."""
+        body = {"cookie": cookie, "name": name, "outcome": outcome}
+        self.line.tell("seen", body, wire.WORKER["seen"].limit)
+
     def names(self, answers: Sequence[tuple[str, Sequence[str], int]]) -> None:
         """Report what names resolve to: (name, addresses, time to live in seconds)."""
         for start in range(0, len(answers), NAMES_A_FRAME):

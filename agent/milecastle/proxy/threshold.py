@@ -64,14 +64,17 @@ class Threshold:
     async def tls_clienthello(self, hello: tls.ClientHelloData) -> None:
         """Decide by the name whether to decrypt; have a certificate before the handshake."""
         name = heads.host_of(hello.client_hello.sni or "")
+        caller = self._connections.callers.get(hello.context.client.id)
         if self._watch.orders.wanted(name) is None:
             hello.ignore_connection = True
+            self._ledger.seen(caller, name, "passed" if name else "no_name")
             return
         try:
             await self._certificates.obtain(name)
         except UnsignedError as error:
             log.warning("no certificate for %s: %s", name, error)
             raise
+        self._ledger.seen(caller, name, "decrypted")
 
     @guarded("notice")
     def tls_failed_client(self, data: tls.TlsData) -> None:
@@ -81,6 +84,14 @@ class Threshold:
             caller = self._connections.callers.get(data.context.client.id)
             why = "the client broke off the TLS handshake; it may not trust milecastle's CA"
             self._ledger.note(caller, name, service, "client_refused_certificate", why)
+
+    @guarded("notice")
+    def tls_failed_server(self, data: tls.TlsData) -> None:
+        """Note that a service broke off the handshake: it may want a client's certificate."""
+        name = heads.host_of(data.conn.sni or "")
+        if "verify" not in (data.conn.error or ""):  # it was not us who broke it off
+            caller = self._connections.callers.get(data.context.client.id)
+            self._ledger.seen(caller, name, "upstream_refused")
 
     @guarded("notice")
     def server_connect(self, data: ServerConnectionHookData) -> None:

@@ -61,6 +61,7 @@ class Worker:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, master.shutdown)
         gc.collect()
         gc.freeze()  # what is here now stays: collections need not look at it again
+        gc.set_threshold(20_000, 20, 20)  # an exchange makes thousands of objects, and few cycles
         if self._end is None:
             log.info("worker %d serves %d sockets", welcome.instance, len(welcome.listeners))
             await master.run()
@@ -81,6 +82,7 @@ class Worker:
                 time.time,
                 os.urandom,
                 lambda act: loop.call_later(RECORDED_AFTER, act),
+                link.seen,
             ),
             self._checkpoint,
             Leaves(self._signer.sign, welcome.chain, time.time),
