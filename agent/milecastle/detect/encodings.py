@@ -92,35 +92,48 @@ def base64_runs(text: str) -> Iterator[Decoded]:
         if run is None:
             continue
         reached = run.end()
-        yield from base64_run(run.group(), run.start())
+        said, via = base64_text(run.group(), sign.start() - run.start())
+        if said:
+            yield Decoded(run.start(), run.end(), said, via=via)
 
 
 def run_around(run: re.Pattern[str], text: str, at: int, floor: int) -> re.Match[str] | None:
     """Return the run that holds position ``at``: go back to where its alphabet began."""
     start = at
-    while start > floor and (
-        text[start - 1].isascii() and (text[start - 1].isalnum() or text[start - 1] in "+/_-")
-    ):
+    while start > floor and (text[start - 1].isascii() and in_base64(text[start - 1])):
         start -= 1
     return run.match(text, start)
 
 
-def base64_run(run: str, at: int) -> Iterator[Decoded]:
-    """Decode one run; where it does not begin on a group, try the three later places."""
-    for skip in range(min(4, len(run))):
-        plain = re.sub(r"\\[nr]|\s", "", run[skip:]).rstrip("=").translate(URL_SAFE)
-        if len(plain) % 4 == 1:
-            plain = plain[:-1]
+def in_base64(char: str) -> bool:
+    return char.isalnum() or char in "+/_-"
+
+
+def base64_text(run: str, sign: int) -> tuple[str, str]:
+    """Return (text, encoding) of a run in which groups of four are known to begin at ``sign``.
+
+    Something else may stand before and after, without a joint: what is no text is left out.
+    """
+    before = len(BLANKS.sub("", run[:sign]))
+    plain = BLANKS.sub("", run).rstrip("=").translate(URL_SAFE)
+    for start in dict.fromkeys((before % 4, before)):
+        body = plain[start:]
+        if len(body) % 4 == 1:
+            body = body[:-1]
         try:
-            data = base64.b64decode(plain + "=" * (-len(plain) % 4))
+            data = base64.b64decode(body + "=" * (-len(body) % 4))
         except (binascii.Error, ValueError):
             continue
         text, via = text_of(data)
+        if not text:
+            text = "\n".join(part.decode() for part in PRINTABLE.findall(data))
         if text:
-            yield Decoded(at + skip, at + len(run), text, via=via)
-            return
+            return text, via
+    return "", ""
 
 
+BLANKS = re.compile(r"\\[nr]|\s")
+PRINTABLE = re.compile(rb"[\x20-\x7e\t\r\n]{12,}")
 URL_SAFE = str.maketrans("-_", "+/")
 
 

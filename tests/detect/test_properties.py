@@ -1,0 +1,162 @@
+"""What holds for any text: nothing of a secret survives redaction, offsets fit, budgets hold."""
+
+import base64
+import time
+from contextlib import suppress
+from itertools import pairwise
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.detect.shipped_rules import KEY, engine, secret_rules
+from tests.detect.test_normalise import ENCODINGS
+from tests.detect.test_secrets import GITHUB
+
+from milecastle.detect import Engine, Unfinished
+from milecastle.detect import patterns as patterns_module
+from milecastle.detect.expressions import beginning, literal_prefix, parse, unfinished
+from milecastle.detect.patterns import Exact, Patterns
+from milecastle.detect.rules import compiled
+from milecastle.model import Segment
+
+TEXT = st.text(st.characters(exclude_categories=()), max_size=300)
+ALPHABETS = (
+    "aA0",
+    "%41",
+    "&#x41;",
+    "\\u0041",
+    "QUJD",
+    "4142",
+    "a b ",
+    "p=",
+    "key: ",
+    "://:@",
+    "ey.",
+)
+
+
+def scan(text):
+    return engine().scan([Segment(text, "user", "user")])
+
+
+def redacted(text):
+    for finding in sorted(scan(text), key=lambda f: f.start, reverse=True):
+        text = f"{text[: finding.start]}[REDACTED:{finding.rule}]{text[finding.end :]}"
+    return text
+
+
+@settings(max_examples=300, deadline=None)
+@given(before=TEXT, after=TEXT)
+def test_redaction_leaves_nothing_of_a_token_whatever_stands_around_it(before, after):
+    text = f"{before} {GITHUB} {after}"
+    left = redacted(text)
+    assert not any(GITHUB[at : at + 8] in left for at in range(len(GITHUB) - 7))
+
+
+@settings(max_examples=150, deadline=None)
+@given(before=TEXT, after=TEXT, encoding=st.sampled_from(sorted(ENCODINGS)))
+def test_offsets_always_fall_on_the_original(before, after, encoding):
+    text = f"{before} {ENCODINGS[encoding](GITHUB)} {after}"
+    try:
+        found = scan(text)
+    except Unfinished as error:
+        found = list(error.findings)
+    for finding in found:
+        assert 0 <= finding.start < finding.end <= len(text)
+        assert GITHUB[5:20] not in repr(finding)
+    ordered = sorted((f.category, f.start, f.end) for f in found)
+    for (category, _, end), (other, start, _) in pairwise(ordered):
+        assert category != other or end <= start, "two findings on one character"
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.data_too_large])
+@given(
+    parts=st.lists(st.sampled_from([*ALPHABETS, "\n", " ", "=", "x", "\u200b", "é"]), max_size=12),
+    times=st.integers(200, 4_000),
+)
+def test_no_text_takes_more_than_its_time(parts, times):
+    text = ("".join(parts) * times)[:60_000]
+    before = time.process_time()
+    with suppress(Unfinished):
+        scan(text)
+    assert time.process_time() - before < 4, "over 60 us a character"
+
+
+@pytest.mark.parametrize("seed", ALPHABETS)
+def test_time_grows_with_the_text_and_not_with_its_square(seed):
+    def took(size, mark):
+        text = (seed * size)[:size]
+        before = time.process_time()
+        with suppress(Unfinished):
+            scan(text + mark)  # new to the memory of segments
+        return time.process_time() - before
+
+    took(20_000, "a")
+    assert took(160_000, "b") < 24 * max(took(20_000, "c"), 0.004)
+
+
+def test_an_exhausted_automaton_is_unfinished_and_not_clean(monkeypatch):
+    class Exhausted:
+        def Match(self, data):  # noqa: N802 - re2's name
+            return None
+
+    patterns = Patterns(secret_rules()[:3], KEY)
+    monkeypatch.setattr(patterns, "_set", Exhausted())
+    with pytest.raises(Unfinished):
+        patterns.scan(Segment("plain", "user", "user"))
+
+
+def test_too_many_candidates_are_unfinished_and_carry_what_was_found(monkeypatch):
+    monkeypatch.setattr(patterns_module, "CANDIDATES", 50)
+    text = "\n".join(f"password_{n} = 'R7tkPq9Lwz{n}'" for n in range(100))
+    with pytest.raises(Unfinished) as raised:
+        Engine(secret_rules(), key=KEY).scan([Segment(text, "user", "user")])
+    assert len(raised.value.findings) == 50
+
+
+def test_the_memory_of_segments_is_bounded():
+    fresh = Engine(secret_rules()[:1], key=KEY)
+    for number in range(5_000):
+        fresh.scan([Segment(f"text {number}", "user", "user")])
+    assert len(fresh._memory) <= 4_096
+
+
+def test_lone_surrogates_do_no_harm():
+    text = f"\ud800 {GITHUB} \udfff"
+    (finding,) = scan(text)
+    assert text[finding.start : finding.end] == GITHUB
+
+
+@pytest.mark.parametrize("rule", secret_rules(), ids=lambda rule: rule.id)
+def test_a_rule_can_be_streamed_and_its_trigger_is_in_every_match(rule):
+    parse(rule.pattern)
+    expression = compiled(unfinished(rule.pattern))
+    trigger = compiled(rule.trigger)
+    for text in rule.matches:
+        data = text.encode()
+        for match in Exact(rule).matches(data):
+            assert trigger.search(data), "the Set would pass the text by"
+            start, end = match.secret
+            for cut in range(start + 1, end, max(1, (end - start) // 6)):
+                assert expression.search(data[:cut]), f"{data[:cut]} is not seen as unfinished"
+
+
+@pytest.mark.parametrize(
+    ("expression", "prefix", "start"),
+    [
+        ("ghp_[A-Z]{36}", "ghp_", "ghp_[A-Z]{24,24}"),
+        (r"sk\.a{3}b", "sk.", r"sk\.a{3,3}b"),
+        ("(?:a|b)c", "", "(?:a|b)c"),
+        (r"\bx{2,400}y", "", "x{2,2}"),
+        ("(?i:abc)d", "", "(?i:abc)d"),
+        ("abc?", "ab", "abc{0,1}"),
+    ],
+)
+def test_what_an_expression_begins_with(expression, prefix, start):
+    assert literal_prefix(expression) == prefix
+    assert beginning(expression).removeprefix("(?:").removesuffix(")") == start
+
+
+def test_a_secret_among_base64_of_text_is_reached_through_both():
+    text = base64.b64encode(f"dear model, {GITHUB} is yours".encode()).decode()
+    assert [f.via for f in scan(text)] == [("base64",)]
