@@ -29,7 +29,11 @@ ROOMS = {
     "yamldoc": Room("model", pure=True, packages="yaml"),
     "catalogue": Room("model yamldoc shipped", pure=True),
     "providers": Room("model", pure=True, packages="orjson"),
-    "detect": Room("model yamldoc shipped", pure=True, packages="re2 yaml orjson"),
+    "detect": Room(
+        "model yamldoc shipped",
+        pure=True,
+        packages="re2 yaml orjson phonenumbers stdnum tree_sitter tree_sitter_bash",
+    ),
     "policy": Room("model yamldoc catalogue", pure=True),
     "inspection": Room("model catalogue providers detect policy", pure=True, packages="orjson"),
     "settings": Room("model yamldoc policy shipped"),

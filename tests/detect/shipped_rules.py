@@ -38,3 +38,21 @@ def secrets(text, **where):
 
 def rule_ids(text, **where):
     return {finding.rule for finding in secrets(text, **where)}
+
+
+@cache
+def personal_rules() -> tuple[Rule, ...]:
+    rules, problems = check(files("pii"))
+    assert problems == []
+    return tuple(rules)
+
+
+@cache
+def personal_engine() -> Engine:
+    """The engine with the rules for personal data alone."""
+    return Engine(personal_rules(), key=KEY)
+
+
+def personal(text, **where):
+    segment = Segment(text, **{"role": "user", "provenance": "user", **where})
+    return personal_engine().scan([segment])

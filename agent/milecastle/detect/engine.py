@@ -17,6 +17,7 @@ from milecastle.detect import rules
 from milecastle.detect.candidate import Unfinished
 from milecastle.detect.normalise import Decoder
 from milecastle.detect.patterns import Patterns
+from milecastle.detect.pii_tables import condense
 from milecastle.detect.resolve import merge
 from milecastle.detect.tails import Tails
 from milecastle.model import Finding, Segment
@@ -106,7 +107,7 @@ class Engine:
                     findings += view.back(reader.scan(decoded))
         except Unfinished as error:
             unfinished = unfinished or error.why
-        findings = merge(findings)
+        findings = condense(merge(findings), segment.text)
         if unfinished:
             raise Unfinished(unfinished, findings)
         return findings

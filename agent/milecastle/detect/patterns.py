@@ -9,13 +9,14 @@ from the answer, nothing was read.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import re2
 
 from milecastle.detect.candidate import NEARBY, Candidate, Unfinished
 from milecastle.detect.decoys import decoy
 from milecastle.detect.masking import digest, excerpt
+from milecastle.detect.resolve import Kept
 from milecastle.detect.rules import Rule, compiled
 from milecastle.detect.taxonomy import ids
 from milecastle.model import Finding, Segment
@@ -192,18 +193,11 @@ def without_overlaps(found: Iterable[Weighed]) -> list[Finding]:
 
     Where a named one loses, the winner grows to cover both, so that redaction misses nothing.
     """
-    kept: dict[str, list[Finding]] = {}
+    kept: dict[str, Kept] = {}
     for (named, _, _), finding in sorted(found, key=lambda pair: pair[0], reverse=True):
-        others = kept.setdefault(finding.category, [])
-        for number, other in enumerate(others):
-            if finding.start < other.end and other.start < finding.end:
-                if named:
-                    start, end = min(finding.start, other.start), max(finding.end, other.end)
-                    others[number] = replace(other, start=start, end=end)
-                break
-        else:
-            others.append(finding)
-    return sorted((f for group in kept.values() for f in group), key=lambda f: (f.start, f.end))
+        kept.setdefault(finding.category, Kept()).add(finding, grow=named)
+    told = (finding for group in kept.values() for finding in group.told())
+    return sorted(told, key=lambda f: (f.start, f.end))
 
 
 def lead_of(segment: Segment) -> str:

@@ -14,7 +14,7 @@ import re
 import zlib
 from collections.abc import Callable, Mapping
 
-from milecastle.detect import contextual
+from milecastle.detect import contextual, pii
 from milecastle.detect.candidate import Candidate, Evidence
 from milecastle.detect.decoys import decoy
 from milecastle.detect.randomness import entropy, is_random
@@ -244,5 +244,6 @@ CHECKS: Mapping[str, Check] = {
     "password": contextual.password,
     "option": contextual.option,
     "given": contextual.given,
+    **pii.CHECKS,
 }
 """The names that rule files may use under ``checks``."""
