@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from mitmproxy import connection, ctx
 from mitmproxy.addons.proxyserver import Proxyserver
@@ -22,7 +23,7 @@ from mitmproxy.proxy.context import Context
 
 from milecastle.proxy.line import LineError
 from milecastle.proxy.link import Caller, Listener
-from milecastle.proxy.passing import Passing, keep_alive
+from milecastle.proxy.passing import Functions, Passing, keep_alive
 from milecastle.wire import WireError
 
 log = logging.getLogger(__name__)
@@ -68,10 +69,11 @@ class Checkpoint(Proxyserver):
         self._dial = dial
 
     @functools.cache  # noqa: B019 - there is one checkpoint, and it lives as long as the worker
-    def hooks(self, name: str) -> tuple[Callable[..., Any], ...]:
+    def hooks(self, name: str) -> Functions:
         """Return the functions of all addons for a hook, in the addons' order."""
         found = (getattr(addon, name, None) for addon in ctx.master.addons.chain)
-        return tuple(function for function in found if callable(function))
+        functions = tuple(function for function in found if callable(function))
+        return Functions(functions, not any(map(inspect.iscoroutinefunction, functions)))
 
     def dial(self, netns: int) -> Callable[[int], Awaitable[socket.socket]] | None:
         """Return what makes sockets in a namespace, None for the worker's own."""
@@ -143,13 +145,15 @@ class CheckpointServer(mode_servers.AsyncioServerInstance[CheckpointMode]):
             return
         dial = checkpoint.dial(listener.netns)
         handler = Passing(reader, writer, self.mode, checkpoint.hooks, dial)
-        handler.layer = self.make_top_layer(handler.layer.context)
-        client = handler.client
+        context, client = handler.layer.context, handler.client
         client.sockname = caller.destination
-        handler.layer.context.server.address = caller.destination
+        context.server.address = caller.destination
+        handler.serve(self.make_top_layer(context))
         checkpoint.callers[client.id] = caller
         try:
             with checkpoint.register_connection(client.id, handler):
                 await handler.handle_client()
+        except asyncio.CancelledError:
+            pass  # the worker ends; asyncio would log it as an error of each connection
         finally:
             del checkpoint.callers[client.id]

@@ -15,12 +15,13 @@ import sys
 import time
 import traceback
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal
 
 from mitmproxy import connection, ctx
-from mitmproxy.proxy import commands, events, mode_servers, mode_specs, server_hooks
+from mitmproxy.proxy import commands, events, layer, mode_servers, mode_specs, server_hooks
 from mitmproxy.proxy.server import ConnectionIO
 
 log = logging.getLogger(__name__)
@@ -31,9 +32,93 @@ mitmproxy allows 5, and streamed answers would starve the rest."""
 CONNECT_WITHIN = 60.0
 """Seconds; the kernel itself would try for two minutes."""
 
-type Hooks = Callable[[str], Sequence[Callable[..., Any]]]
+
+@dataclass(frozen=True, slots=True)
+class Functions:
+    """What is called for a hook, in order."""
+
+    all: tuple[Callable[..., Any], ...]
+    plain: bool
+    """Whether none of them is a coroutine function."""
+
+
+type Hooks = Callable[[str], Functions]
 type Dial = Callable[[int], Awaitable[socket.socket]]
 """From an address family (4 or 6) to a socket in the client's network namespace."""
+
+
+class Gathered:
+    """A StreamWriter that sends what was written in one piece when it is told to.
+
+    mitmproxy writes head and body one after the other: two system calls, and two wake-ups of the
+    peer for one message.
+    """
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        self._pieces: list[bytes] = []
+        self.get_extra_info = writer.get_extra_info
+        self.is_closing = writer.is_closing
+
+    def write(self, data: bytes) -> None:
+        """Keep the data until `flush`."""
+        self._pieces.append(data)
+
+    def flush(self) -> None:
+        """Send what was written."""
+        if self._pieces:
+            self._writer.write(b"".join(self._pieces))
+            self._pieces.clear()
+
+    async def drain(self) -> None:
+        """Wait until the peer has taken enough."""
+        self.flush()
+        await self._writer.drain()
+
+    def write_eof(self) -> None:
+        """Send all, and say that nothing follows."""
+        self.flush()
+        self._writer.write_eof()
+
+    def close(self) -> None:
+        """Send all, and close."""
+        self.flush()
+        self._writer.close()
+
+
+class Hooked:
+    """A layer whose hooks are called on the spot, if all their functions are plain ones.
+
+    mitmproxy makes a task of every hook, which then waits for the lock that its own caller holds:
+    another turn of the event loop for each of the four hooks of an exchange.
+    """
+
+    def __init__(self, inner: layer.Layer, hooks: Hooks) -> None:
+        self.context = inner.context
+        self._inner = inner
+        self._hooks = hooks
+
+    def handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """Yield the layer's commands without the hooks that are done."""
+        waiting = deque([event])
+        while waiting:
+            for command in self._inner.handle_event(waiting.popleft()):
+                if isinstance(command, commands.StartHook) and self._done(command):
+                    if command.blocking:
+                        waiting.append(events.HookCompleted(command))
+                else:
+                    yield command
+
+    def _done(self, hook: commands.StartHook) -> bool:
+        functions = self._hooks(hook.name)
+        if not functions.plain:
+            return False
+        for function in functions.all:
+            try:
+                function(*hook.args())
+            except Exception as error:  # noqa: BLE001 - ours are guarded; these are mitmproxy's
+                log.error("%s in %s at hook %s", *place(error), hook.name)
+        return True
 
 
 class Passing(mode_servers.ProxyConnectionHandler):
@@ -47,16 +132,19 @@ class Passing(mode_servers.ProxyConnectionHandler):
         hooks: Hooks,
         dial: Dial | None,
     ) -> None:
-        super().__init__(ctx.master, reader, writer, ctx.options, mode)
+        super().__init__(ctx.master, reader, Gathered(writer), ctx.options, mode)
         self._hooks = hooks
         self._dial = dial
-        self._completed: deque[events.HookCompleted] = deque()
         self.max_conns = defaultdict(lambda: asyncio.Semaphore(CONNECTIONS_TO_ONE_ADDRESS))
 
+    def serve(self, top: layer.Layer) -> None:
+        """Put the layer in place that reads the client's connection."""
+        self.layer = Hooked(top, self._hooks)  # type: ignore[assignment] # all that is used of it
+
     async def handle_hook(self, hook: commands.StartHook) -> None:
-        """Call the addons' functions, which are known by the hook's name."""
+        """Call the addons' functions for hooks that `Hooked` left: those that take time."""
         with self.timeout_watchdog.disarm():
-            for function in self._hooks(hook.name):
+            for function in self._hooks(hook.name).all:
                 try:
                     outcome = function(*hook.args())
                     if outcome is not None:
@@ -64,25 +152,12 @@ class Passing(mode_servers.ProxyConnectionHandler):
                 except Exception as error:  # noqa: BLE001 - ours are guarded; these are mitmproxy's
                     log.error("%s in %s at hook %s", *place(error), hook.name)
 
-    async def hook_task(self, hook: commands.StartHook) -> None:
-        """Run a hook; tell the layers at once where they are being worked on right now.
-
-        Stock waits for the lock that its own caller holds, so each hook costs another turn of
-        the event loop, and an exchange has four.
-        """
-        await self.handle_hook(hook)
-        if not hook.blocking:
-            return
-        if self._server_event_lock.locked():
-            self._completed.append(events.HookCompleted(hook))
-        else:
-            await self.server_event(events.HookCompleted(hook))
-
     async def server_event(self, event: events.Event) -> None:
-        """Give the layers an event, and what its hooks came to."""
+        """Give the layers an event, then send what they wrote."""
         await super().server_event(event)
-        while self._completed:
-            await super().server_event(self._completed.popleft())
+        for transport in self.transports.values():
+            if isinstance(transport.writer, Gathered):
+                transport.writer.flush()
 
     async def open_connection(self, command: commands.OpenConnection) -> None:
         """Connect upstream, and serve that connection until it ends."""
@@ -106,7 +181,11 @@ class Passing(mode_servers.ProxyConnectionHandler):
             upstream.state = connection.ConnectionState.OPEN
             upstream.peername = writer.get_extra_info("peername")
             upstream.sockname = writer.get_extra_info("sockname")
-            self.transports[upstream] = ConnectionIO(asyncio.current_task(), reader, writer)
+            self.transports[upstream] = ConnectionIO(
+                asyncio.current_task(),
+                reader,
+                Gathered(writer),  # type: ignore[arg-type] # all that is used of a StreamWriter
+            )
             await self.handle_hook(server_hooks.ServerConnectedHook(meeting))
             await self.server_event(events.OpenConnectionCompleted(command, None))
             try:
@@ -166,7 +245,7 @@ class Passing(mode_servers.ProxyConnectionHandler):
         transport = self.transports.get(self.client)
         if transport is None:
             return
-        if isinstance(transport.writer, asyncio.StreamWriter) and last_words:
+        if transport.writer is not None and last_words:
             transport.writer.write(last_words)
         if transport.handler is not None:
             transport.handler.cancel("closed by milecastle")
