@@ -92,7 +92,7 @@ class Process:
     marks: tuple[str, ...] = ()
     """What a reader should know: ``deleted``, ``memfd``, ``env:LD_PRELOAD``, ..."""
     script: str | None = None
-    """Of an interpreter: what it runs. A path, ``-m module``, ``-c`` for a program given as text."""
+    """Of an interpreter, what it runs: a path, ``-m module``, ``-c`` for a program as text."""
     client: str | None = None
     """The AI client that it was recognised as, by its id in config/clients.yaml."""
     client_evidence: str = ""

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from milecastle.daemon.control import Answers, Client
+from milecastle.daemon.control import CLIENTS, Answers, Client, Clients
 from milecastle.daemon.refusals import Refusals
 from milecastle.model import Attribution, Connection, Endpoint, Grade, Process
 
@@ -18,10 +18,8 @@ def client(pair, store, shared, ledger, services):
     enforced = []
     rules = SimpleNamespace(refusal=lambda _service: None, refused_at_connect=lambda *_: False)
 
-    def make(uid=0, groups=()):
-        peer, end = pair()
-        peer.credentials = dataclasses.replace(peer.credentials, uid=uid, gid=uid, groups=groups)
-        answers = Answers(
+    def answers():
+        return Answers(
             store,
             shared.recorder,
             status=lambda: {
@@ -38,9 +36,14 @@ def client(pair, store, shared, ledger, services):
             standing=shared.standing,
             unreported=lambda: 0,
         )
-        tasks.append(asyncio.create_task(Client(peer, answers).serve()))
+
+    def make(uid=0, groups=()):
+        peer, end = pair()
+        peer.credentials = dataclasses.replace(peer.credentials, uid=uid, gid=uid, groups=groups)
+        tasks.append(asyncio.create_task(Client(peer, answers()).serve()))
         return end
 
+    make.answers = answers
     yield make
     for task in tasks:
         task.cancel()
@@ -153,3 +156,23 @@ async def test_a_silly_limit_is_bounded(client, exchange):
     exchange()
     assert len((await ask(client(), "sessions", limit=-(1 << 40))).body["result"]) == 1
     assert len((await ask(client(), "sessions", limit=1 << 60)).body["result"]) == 1
+
+
+async def test_one_user_s_idle_clients_shut_nobody_else_out(pair, client, exchange):
+    clients = Clients(client.answers())
+    tasks = []
+
+    def connect(uid):
+        peer, end = pair()
+        peer.credentials = dataclasses.replace(peer.credentials, uid=uid, gid=uid, groups=())
+        tasks.append(asyncio.create_task(clients.take(peer)))
+        return end
+
+    for _ in range(CLIENTS):
+        connect(5)
+    await asyncio.sleep(0)
+    assert await connect(5).hear() is None
+    for uid in (0, 6):
+        assert (await ask(connect(uid), "sessions", limit=1)).kind == "ok"
+    for task in tasks:
+        task.cancel()

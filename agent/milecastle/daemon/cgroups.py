@@ -51,7 +51,14 @@ def base_for_children(watched: Path) -> Path:
 
 @contextlib.contextmanager
 def temporary(base: Path, name: str) -> Iterator[Path]:
-    """Make a cgroup for the duration; it is empty again when its processes have ended."""
+    """Make a cgroup for the duration; it is empty again when its processes have ended.
+
+    Those that a daemon left behind which was killed are removed: their processes died with it.
+    """
+    for stale in base.glob(f"milecastle-{name}-*"):
+        if not Path("/proc", stale.name.rsplit("-", 1)[-1]).exists():
+            with contextlib.suppress(OSError):
+                stale.rmdir()
     path = base / f"milecastle-{name}-{os.getpid()}"
     path.mkdir(exist_ok=True)
     try:

@@ -6,9 +6,9 @@ and the bare state of the daemon. Who asks is the kernel's word (SO_PEERCRED), n
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 
 SESSIONS = 10_000
 """Most sessions that one answer lists."""
-CLIENTS = 64
-"""Most clients at a time."""
+CLIENTS = 16
+"""Most clients of one user at a time; root is always let in."""
 
 
 class RefusedError(Exception):
@@ -184,16 +184,22 @@ class Client:
 
 
 class Clients:
-    """All control sessions, a bounded number at a time."""
+    """All control sessions, a bounded number for each user."""
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
-        self._places = asyncio.Semaphore(CLIENTS)
+        self._of_user: Counter[int] = Counter()
 
     async def take(self, peer: Peer) -> None:
         """Serve one connection to `control.sock`."""
-        if self._places.locked():
+        uid = peer.credentials.uid
+        if uid != 0 and self._of_user[uid] >= CLIENTS:
             await peer.close()
             return
-        async with self._places:
+        self._of_user[uid] += 1
+        try:
             await Client(peer, self._answers).serve()
+        finally:
+            self._of_user[uid] -= 1
+            if not self._of_user[uid]:
+                del self._of_user[uid]

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 ROUNDS = 3
 """How often a rewritten body is read again before it is given up and refused."""
-STREAMS = ("text/event-stream", "application/x-ndjson", "application/vnd.amazon.eventstream")
 
 
 class Inspection:
@@ -109,8 +108,7 @@ class Inspection:
     def respond(self, head: ResponseHead) -> Literal["buffer", "stream"]:
         """Take the answer's head; say whether its body is wanted whole or as it comes."""
         self.answer = head
-        kind = head.headers.get("content-type", "").split(";")[0].strip().lower()
-        if kind in STREAMS or (self.exchange.stream and "json" not in kind):
+        if providers.is_stream(self.exchange, head):
             self._stream = StreamInspection(self, head)
             return "stream"
         return "buffer"

@@ -7,7 +7,7 @@ wherever in the record it stands, so that a value found in one place cannot stay
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -15,6 +15,7 @@ import orjson
 from milecastle import providers
 from milecastle.model import (
     ALLOWED,
+    Action,
     Attributes,
     Direction,
     Exchange,
@@ -36,6 +37,8 @@ TEXT = 64 << 10
 TEXTS = 1 << 20
 """Most text of all parts together; the oldest messages are left out first."""
 FINDINGS = 500
+UNCLAIMED = 200
+"""Most strings that no message holds (metadata, unknown fields) that are kept."""
 DIRECTIONS: tuple[Direction, ...] = ("request", "response")
 
 
@@ -64,6 +67,8 @@ def record(inspection: Inspection, ended: float, first_byte_ms: float | None) ->
     capture = inspection.inspector.capture
     mask = Mask(()) if capture == "full" else Mask(matched(inspection))
     verdict = told.verdict()
+    if verdict.action is Action.ALLOW:
+        verdict = replace(verdict, mode=inspection.inspector.policy.mode)
     findings = [
         finding_record(finding, direction)
         for direction in DIRECTIONS
@@ -234,6 +239,10 @@ def attributes(
             }
             for tool in exchange.tool_definitions
         ] or None
+        told["milecastle.unclaimed"] = [
+            {"where": leaf.place, "content": keep(mask(leaf.text))}
+            for leaf in (*exchange.unclaimed, *exchange.unclaimed_output)
+        ][:UNCLAIMED] or None
     return {name: value for name, value in told.items() if value is not None}
 
 

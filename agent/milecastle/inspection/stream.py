@@ -238,7 +238,10 @@ class StreamInspection:
         for start, end in sorted(span for span in self._edits if span[1] <= until):
             edits = self._edits.pop((start, end))
             data += self._bytes(position, start)
-            data += self._stream.rewrite(self._bytes(start, end), merge(edits))
+            try:
+                data += self._stream.rewrite(self._bytes(start, end), merge(edits))
+            except ParseError:  # it can be read, but not rewritten: then it must not go on
+                return self._closing(self._inspection.told.verdicts["response"], bytes(data))
             position = end
         data += self._bytes(position, until)
         del self._held[: until - self._released]
@@ -251,13 +254,14 @@ class StreamInspection:
     def _bytes(self, start: int, end: int) -> bytes:
         return bytes(self._held[start - self._released : end - self._released])
 
-    def _closing(self, verdict: Verdict) -> Chunk:
+    def _closing(self, verdict: Verdict, before: bytes = b"") -> Chunk:
+        """End the stream for the client, after what may still go ``before``."""
+        self._cut = verdict
         self._held.clear()
         rule = verdict.rule or "on_failure"
         reason = f"Cut by milecastle rule {rule}: {verdict.reason}"
-        return Chunk(
-            providers.closing_events(self._inspection.format, self._stream, reason), cut=True
-        )
+        closing = providers.closing_events(self._inspection.format, self._stream, reason)
+        return Chunk(before + closing, cut=True)
 
 
 def said(delta: Delta) -> Provenance:
