@@ -20,7 +20,6 @@ COLUMNS = (
     Column("USER", least=4),
     Column("CALLS", right=True),
     Column("OUTCOME"),
-    Column("WHY", least=3),
 )
 BY_OUTCOME: Mapping[str, Colour] = {"refused": "red", "direct": "yellow", "passed through": "dim"}
 
@@ -76,7 +75,6 @@ def row(connection: Mapping[str, Any]) -> tuple[object, ...]:
         process.get("user") or process.get("uid", "?"),
         connection.get("calls"),
         connection.get("outcome"),
-        connection.get("reason") or "",
     )
 
 

@@ -54,14 +54,14 @@ def row(seen: Mapping[str, Any]) -> tuple[object, ...]:
         (seen.get("user") or seen.get("uid", "?")) if somebody else "-",
         clock(seen.get("to")),
         seen.get("count"),
-        seen.get("reason") if somebody else f"{seen.get('reason')}, {since(seen)}",
+        seen.get("reason") if somebody else lasted(seen),
     )
 
 
-def since(gap: Mapping[str, Any]) -> str:
-    """Return when a gap began, and how long it was."""
-    begin, end = gap.get("from") or 0, gap.get("to") or 0
-    return f"from {clock(begin)} for {duration(max(0, end - begin))}"
+def lasted(gap: Mapping[str, Any]) -> str:
+    """Return why there is a gap, and how long it was; the column before says when it ended."""
+    length = (gap.get("to") or 0) - (gap.get("from") or 0)
+    return f"{gap.get('reason')} for {duration(max(0, length))}"
 
 
 VERBS = {

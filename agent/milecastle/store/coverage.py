@@ -37,7 +37,7 @@ CODES: Mapping[str, str] = {
     # said by the daemon
     "agent_down": "the agent was down",
     "agent_died": "the agent ended unexpectedly",
-    "unreported": "there was no room to report or record them",
+    "unreported": "there was no room to report it",
 }
 """What a reason is called in a database, and in a sentence."""
 NO_LOOK_WANTED = frozenset({"connection_closed", "malformed_request", "host_mismatch"})

@@ -14,7 +14,7 @@ import contextlib
 import logging
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -182,28 +182,29 @@ class Register:
         """Write a batch down, whole or not at all."""
         if self._resume - RETRY < now < self._resume:  # the clock may be set back
             self.lost += len(entries)
-            return
-        with self._transaction(now, losing=len(entries)):
-            tallies = Tallies()
-            opened = []
-            for entry in entries:
-                match entry:
-                    case Opened():
-                        opened.append(self._row(entry))
-                        tallies.opened(entry)
-                    case Called():
-                        tallies.called(entry)
-                    case Noted():
-                        tallies.noted(entry)
-                    case Named():
-                        self._connection.executemany(NEW_CONNECTION, opened)
-                        opened = []
-                        self._correct(entry)
-            self._connection.executemany(NEW_CONNECTION, opened)
-            tallies.write(self._connection)
-            self._since_pruned += sum(isinstance(entry, Opened) for entry in entries)
-            if self._since_pruned >= STEP:
-                self._forget_connections()
+        elif entries:
+            self._do(lambda: self._write(entries), now, losing=len(entries))
+
+    def _write(self, entries: Sequence[Entry]) -> None:
+        tallies = Tallies()
+        opened = []
+        for entry in entries:
+            match entry:
+                case Opened():
+                    opened.append(self._row(entry))
+                    tallies.opened(entry)
+                case Called():
+                    tallies.called(entry)
+                case Noted():
+                    tallies.noted(entry)
+        self._connection.executemany(NEW_CONNECTION, opened)
+        # what completes a connection comes after it, in this batch or in an earlier one
+        corrections = [entry for entry in entries if isinstance(entry, Named)]
+        self._connection.executemany(CORRECTED, map(self._correction, corrections))
+        tallies.write(self._connection)
+        self._since_pruned += len(opened)
+        if self._since_pruned >= STEP:
+            self._forget_connections()
 
     def _row(self, entry: Opened) -> tuple[object, ...]:
         return (
@@ -212,9 +213,9 @@ class Register:
             entry.code, entry.calls,
         )  # fmt: skip
 
-    def _correct(self, entry: Named) -> None:
+    def _correction(self, entry: Named) -> tuple[object, ...]:
         told = (entry.service, entry.name, entry.outcome, entry.code, entry.calls)
-        self._connection.execute(CORRECTED, (*told, signed(entry.cookie), self._earlier))
+        return (*told, signed(entry.cookie), self._earlier)
 
     def _process(self, process: Process) -> int:
         key = f"{process.pid} {process.started} {process.uid} {process.sha256} {process.exe}"
@@ -231,15 +232,17 @@ class Register:
 
     def begin_life(self, now: float) -> None:
         """Note that from now on connections are seen."""
-        with self._transaction(now):
+
+        def note() -> None:
             row = "INSERT INTO lives (began, lived, clean) VALUES (?, ?, 0)"
             self._life = self._connection.execute(row, (now, now)).lastrowid
 
+        self._do(note, now)
+
     def live(self, now: float, *, last: bool = False) -> None:
         """Note that they still are; ``last``: and that from now on they are not."""
-        with self._transaction(now):
-            row = "UPDATE lives SET lived = max(lived, ?), clean = ? WHERE number = ?"
-            self._connection.execute(row, (now, last, self._life))
+        row = "UPDATE lives SET lived = max(lived, ?), clean = ? WHERE number = ?"
+        self._do(lambda: self._connection.execute(row, (now, last, self._life)), now)
 
     # --- services refused by hand ----------------------------------------------------------------
 
@@ -252,10 +255,13 @@ class Register:
         """Keep these for the next start. OSError where that can't be done: whoever refused
         a service must know that the refusal would not outlive the daemon.
         """
-        with self._transaction(now):
+        rows = [(service, now, until) for service, until in refused.items()]
+
+        def keep() -> None:
             self._connection.execute("DELETE FROM refusals")
-            rows = [(service, now, until) for service, until in refused.items()]
             self._connection.executemany("INSERT INTO refusals VALUES (?,?,?)", rows)
+
+        self._do(keep, now)
         if self.fault is not None:
             raise OSError(f"the ledger can't be written: {self.fault}")
 
@@ -263,18 +269,20 @@ class Register:
 
     def prune(self, now: float, keep_days: float) -> None:
         """Forget the oldest connections, the services unused for longest, and ended lives."""
-        with self._transaction(now):
-            self._forget_connections(now - keep_days * 86_400)
-            run = self._connection.execute
-            run(
-                "DELETE FROM inventory WHERE number IN"
-                " (SELECT number FROM inventory ORDER BY last DESC LIMIT -1 OFFSET ?)",
-                (INVENTORY,),
-            )
-            run("DELETE FROM lives WHERE number <= (SELECT max(number) FROM lives) - ?", (LIVES,))
-            run("DELETE FROM refusals WHERE until <= ?", (now,))
+        self._do(lambda: self._prune(now, now - keep_days * 86_400), now)
         with contextlib.suppress(sqlite3.Error):
             self._connection.execute("PRAGMA incremental_vacuum").fetchall()
+
+    def _prune(self, now: float, before: float) -> None:
+        self._forget_connections(before)
+        run = self._connection.execute
+        run(
+            "DELETE FROM inventory WHERE number IN"
+            " (SELECT number FROM inventory ORDER BY last DESC LIMIT -1 OFFSET ?)",
+            (INVENTORY,),
+        )
+        run("DELETE FROM lives WHERE number <= (SELECT max(number) FROM lives) - ?", (LIVES,))
+        run("DELETE FROM refusals WHERE until <= ?", (now,))
 
     def _forget_connections(self, before: float = 0.0) -> None:
         run = self._connection.execute
@@ -295,14 +303,13 @@ class Register:
 
     # --- trouble ----------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def _transaction(self, now: float, *, losing: int = 0) -> Iterator[None]:
+    def _do(self, work: Callable[[], object], now: float, *, losing: int = 0) -> None:
         """Do it whole or not at all; a disk that refuses is noted, and not tried for a while."""
         try:
             if database.identity(self._path) != self._file:  # removed or replaced by somebody
                 self._reconnect()
             self._connection.execute("BEGIN IMMEDIATE")
-            yield
+            work()
             self._connection.execute("COMMIT")
         except (sqlite3.Error, OSError) as error:
             self._interrupted(error, now, losing)
