@@ -201,7 +201,7 @@ class Reader:
             names = spelt(self._texts(keys, "names"))
             return assigned(names, value), names, prefix_of(value)
         pattern = self._text(keys, "pattern", "")
-        return pattern, shortened(pattern), ""
+        return pattern, "" if "trigger" in keys else shortened(pattern), ""
 
     def _checks(self, keys: Mapping[str, yaml.Node]) -> tuple[tuple[Check, str], ...]:
         node = keys.get("checks")

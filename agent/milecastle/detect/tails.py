@@ -31,7 +31,11 @@ class Open:
 
 
 class Tails:
-    """Looks at the end of a text for all rules at once."""
+    """Looks at the end of a text for all rules at once.
+
+    But those of injection: they name what stands in a text, there is nothing in it to redact, and
+    to wait for the end of every sentence that could become an order would hold back all prose.
+    """
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         options = re2.Options()
@@ -44,7 +48,7 @@ class Tails:
         self._expressions: dict[int, str] = {}
         self._exact: dict[int, re2._Regexp] = {}
         for number, rule in enumerate(rules):
-            expression = expression_of(rule)
+            expression = expression_of(rule) if rule.category != "injection" else ""
             if expression:
                 self._expressions[number] = expression
                 if not HEADLESS.match(rule.pattern):
