@@ -484,3 +484,23 @@ async def test_two_requests_in_one_piece_are_both_inspected():
         assert (await answer(reader)).status == 200
         assert (await answer(reader)).status == 200
         assert len(gate.script.inspections) == 2
+
+
+async def test_where_no_verdict_can_touch_it_a_message_goes_on_before_it_is_judged():
+    async with lab() as gate:
+        gate.script.binding = lambda _direction: False
+        got = await gate.call(b'{"model": "m"}')
+        assert (got.status, got.body) == (200, b'{"answer": 42}')
+        bodies = gate.script.inspections[0].bodies
+        assert bodies == {"request": b'{"model": "m"}', "response": b'{"answer": 42}'}
+
+
+async def test_a_failure_while_judging_later_is_recorded_and_touches_nothing():
+    def fails(_body):
+        raise RuntimeError("a bug")
+
+    async with lab() as gate:
+        gate.script.binding = lambda _direction: False
+        gate.script.request = fails
+        assert (await gate.call(b'{"model": "m"}')).status == 200
+        assert gate.records[-1]["attributes"]["error.type"] == "RuntimeError"

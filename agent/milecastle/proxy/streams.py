@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import h11
+from h11._readers import ChunkedReader
+from h11._receivebuffer import ReceiveBuffer
 from mitmproxy.connection import Client, ConnectionState
 from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, events, layer
@@ -48,7 +51,31 @@ class RefusedHeadHook(commands.StartHook):
     blocking = False
 
 
-class Http1Server(_http1.Http1Server):
+class NoTrailers:
+    """Reads a chunked body and drops its trailer fields, as RFC 9110 section 6.5.1 allows.
+
+    mitmproxy raises where there are any, in the middle of a connection.
+    """
+
+    def __init__(self, reader: ChunkedReader) -> None:
+        self._reader = reader
+        self.read_eof = reader.read_eof
+
+    def __call__(self, buffer: ReceiveBuffer) -> h11.Data | h11.EndOfMessage | None:
+        event = self._reader(buffer)
+        return h11.EndOfMessage() if isinstance(event, h11.EndOfMessage) else event
+
+
+class Bodies(_http1.Http1Connection):
+    """Reads bodies of both sides."""
+
+    def read_body(self, event: events.Event) -> Commands:
+        if isinstance(self.body_reader, ChunkedReader):
+            self.body_reader = NoTrailers(self.body_reader)  # type: ignore[assignment]
+        yield from super().read_body(event)
+
+
+class Http1Server(Bodies, _http1.Http1Server):
     """Refuse heads that leave room for interpretation, and heads without end."""
 
     def read_headers(self, event: events.ConnectionEvent) -> Commands:
@@ -69,7 +96,7 @@ class Http1Server(_http1.Http1Server):
         yield from super().read_headers(event)
 
 
-class Http1Client(_http1.Http1Client):
+class Http1Client(Bodies, _http1.Http1Client):
     """Stop reading a head without end."""
 
     def read_headers(self, event: events.ConnectionEvent) -> Commands:
