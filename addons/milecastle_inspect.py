@@ -10,14 +10,13 @@ import sys
 import time
 from pathlib import Path
 
-from milecastle import shipped
 from milecastle.proxy.briefing import Briefing
 from milecastle.proxy.gate import Gate
 from milecastle.proxy.ledger import Ledger
 from milecastle.proxy.orders import Watch
 
-policy = Path(os.environ.get("MILECASTLE_POLICY") or shipped.path("config", "policy.yaml"))
-orders = Briefing().standing_alone(policy.read_text(), str(policy))
+chosen = os.environ.get("MILECASTLE_POLICY")
+orders = Briefing().standing_alone(Path(chosen) if chosen else None)
 ledger = Ledger(
     report=lambda record: print(json.dumps(record), file=sys.stdout, flush=True),  # noqa: T201
     clock=time.time,

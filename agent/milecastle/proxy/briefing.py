@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from milecastle import catalogue, detect, inspection, policy, shipped
 from milecastle.model import ParseError, Problem
@@ -36,9 +37,10 @@ class Briefing:
         rules = read_policy(welcome.policy_text, welcome.policy_file)
         return self._orders(rules, welcome.key, welcome.capture)
 
-    def standing_alone(self, text: str, file: str) -> Orders:
-        """Return orders for one policy and the shipped files, with no daemon to tell more."""
-        return self._orders(read_policy(text, file), os.urandom(32), "redacted")
+    def standing_alone(self, file: Path | None = None) -> Orders:
+        """Return orders for one policy, the shipped one if None, with no daemon to tell more."""
+        file = file or shipped.path("config", "policy.yaml")
+        return self._orders(read_policy(file.read_text(), str(file)), os.urandom(32), "redacted")
 
     def _orders(self, rules: policy.Policy, key: bytes, capture: str) -> Orders:
         engine = detect.Engine(self._rules, key=key)
