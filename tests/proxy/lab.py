@@ -361,6 +361,9 @@ class FakeInspection:
         self.bodies["response"] = body
         return self.script.response(body)
 
+    def binding(self, direction: str) -> bool:
+        return self.script.binding(direction)
+
     def feed(self, data: bytes) -> Chunk:
         self.fed += data
         return self.script.feed(data)
@@ -407,6 +410,7 @@ class Script:
     feed: Callable[[bytes], Chunk] = Chunk
     finish: Callable[[], Chunk] = lambda: Chunk(b"")
     record: Callable[[], None] = lambda: None
+    binding: Callable[[str], bool] = lambda _direction: True
     inspections: list[FakeInspection] = field(default_factory=list)
 
     def begin(self, head: RequestHead, context: Context) -> FakeInspection | None:

@@ -161,6 +161,14 @@ class Inspection:
         assert self._stream is not None, "respond() asked for a whole body"
         return self._stream.finish()
 
+    def binding(self, direction: Direction) -> bool:
+        """Tell whether more than a record can come of judging such a message.
+
+        If not, it may go on first and be judged while nobody waits.
+        """
+        failure = self.inspector.policy.on_failure(self.service, self.subject(direction))
+        return failure == "closed" or self.inspector.acts_on(direction)
+
     # --- judging ---------------------------------------------------------------------------
 
     def subject(self, direction: Direction) -> Subject:

@@ -7,7 +7,7 @@ from milecastle.catalogue import Catalogue
 from milecastle.detect import Engine
 from milecastle.inspection.context import Context
 from milecastle.inspection.exchange import Inspection
-from milecastle.model import Action, RequestHead
+from milecastle.model import Action, Direction, RequestHead
 from milecastle.policy import Policy, Rule
 
 type Capture = str
@@ -29,8 +29,17 @@ class Inspector:
         self.engine = engine
         self.policy = policy
         self.capture = capture
-        self.enforces_answers = any(enforces_answers(rule) for rule in policy.rules)
-        """Whether a rule can do more with an answer than alert: only then is anything held back."""
+        self._acting = {
+            direction: any(may_act(rule, direction) for rule in policy.rules)
+            for direction in ("request", "response")
+        }
+
+    def acts_on(self, direction: Direction) -> bool:
+        """Tell whether a rule can do more with such a message than alert.
+
+        Only then is anything held back or waited for.
+        """
+        return self._acting[direction]
 
     def begin(
         self, head: RequestHead, context: Context, body: bytes | None = None
@@ -51,8 +60,8 @@ class Inspector:
         return Inspector(self.catalogue, self.engine, policy, capture=self.capture)
 
 
-def enforces_answers(rule: Rule) -> bool:
-    """Tell whether a rule may change or stop an answer."""
-    direction = rule.when.subject.get("direction")
-    applies = direction is None or direction.holds("response")
+def may_act(rule: Rule, direction: str) -> bool:
+    """Tell whether a rule may change or stop a message that goes this way."""
+    test = rule.when.subject.get("direction")
+    applies = test is None or test.holds(direction)
     return applies and rule.mode == "enforce" and rule.action.rank >= Action.REDACT.rank

@@ -70,7 +70,7 @@ class StreamInspection:
     def __init__(self, inspection: Inspection, head: ResponseHead) -> None:
         self._inspection = inspection
         self._stream = providers.open_stream(inspection.exchange, head)
-        self._holds = inspection.inspector.enforces_answers
+        self._holds = inspection.inspector.acts_on("response")
         self._tracks: dict[tuple[int, int], Track] = {}
         self._held = bytearray()
         self._released = 0

@@ -44,6 +44,7 @@ class Briefing:
 
     def _orders(self, rules: policy.Policy, key: bytes, capture: str) -> Orders:
         engine = detect.Engine(self._rules, key=key)
+        engine.warm_up()
         inspector = inspection.Inspector(self.catalogue, engine, rules, capture=capture)
         return Orders(self.catalogue, rules, inspector)
 

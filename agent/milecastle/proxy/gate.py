@@ -7,7 +7,7 @@ requests that are no AI calls, and failures where `on_failure` is open.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from mitmproxy import http
 
@@ -120,6 +120,9 @@ class Gate:
     def _inspect_request(self, flow: http.HTTPFlow, way: Passage, inspection: Inspection) -> None:
         coded = way.original = flow.request.raw_content or b""
         coding = flow.request.headers.get("content-encoding", "")
+        if not inspection.binding("request"):
+            self._judge_later(flow, "request", lambda: encodings.decode(coded, coding, way.limit))
+            return
         body = encodings.decode(coded, coding, way.limit)
         decision = inspection.request(body)
         if isinstance(decision, Block):
@@ -188,15 +191,37 @@ class Gate:
         coded = way.original = response.raw_content or b""
         way.first_byte = response.timestamp_start
         coding = response.headers.get("content-encoding", "")
-        body = encodings.decode(coded, coding, way.limit)
         if way.own_answer:
             inspection.respond(ResponseHead(response.status_code, heads.lowered(response.headers)))
+        if not inspection.binding("response"):
+            self._judge_later(flow, "response", lambda: encodings.decode(coded, coding, way.limit))
+            return
+        body = encodings.decode(coded, coding, way.limit)
         decision = inspection.response(body)
         if isinstance(decision, Block):
             guard.answer_response(self, flow, decision)
         elif decision.body != body:
             replace_body(response, encodings.encode(decision.body, coding))
         way.original = None
+
+    def _judge_later(
+        self, flow: http.HTTPFlow, direction: Direction, body: Callable[[], bytes]
+    ) -> None:
+        """Let a message go on that no verdict can touch; judge it when its bytes are written."""
+        way = passage.of(flow)
+        assert way is not None
+        assert way.inspection is not None
+        way.original, inspection = None, way.inspection
+        judge = inspection.request if direction == "request" else inspection.response
+
+        def act() -> None:
+            try:
+                judge(body())
+            except Exception as error:  # noqa: BLE001 - like in a guarded hook
+                guard.report(direction, error)
+                self.on_failure(flow, direction, guard.code_of(error))
+
+        self._ledger.defer(act)
 
     # --- WebSockets ------------------------------------------------------------------------
 
