@@ -30,6 +30,8 @@ SETTLE_SECONDS = 1.0
 """How long a connection waits before it is handed over."""
 NAME_SECONDS = 10.0
 """How long one waits whose client has not said yet which name it wants."""
+PATIENT = 1024
+"""Connections that may wait so long, all at once."""
 TICK_SECONDS = 0.25
 LIFE_SECONDS = 10.0
 """How often it is noted that the daemon lives: as exact as a gap can be known."""
@@ -208,16 +210,18 @@ class Ledger:
 
     def _hand_over(self, now: float) -> None:
         """Give the thread what has settled, if it has written what it was given before."""
+        silent = {}
         while self._pending:
             cookie, (due, entry) = next(iter(self._pending.items()))
             if due > now:
                 break
             del self._pending[cookie]
-            silent = entry.outcome == "redirected" and not entry.name
-            if silent and time.time() - entry.at < NAME_SECONDS and now < INFINITY:
-                self._pending[cookie] = (now + SETTLE_SECONDS, entry)
+            nameless = entry.outcome == "redirected" and not entry.name and len(silent) < PATIENT
+            if nameless and time.time() - entry.at < NAME_SECONDS and now < INFINITY:
+                silent[cookie] = (now + SETTLE_SECONDS, entry)
             else:
                 self._settle(entry)
+        self._pending |= silent
         if self._batch and (self._writing is None or self._writing.done()):
             batch, self._batch = self._batch, []
             self._writing = self._submit(lambda register: register.write(batch, time.time()))
@@ -283,6 +287,8 @@ def client_of(record: Mapping[str, Any], process: Process | None) -> str | None:
 def account_of(record: Mapping[str, Any]) -> Account | None:
     """Return whose account was used, as far as a worker tells."""
     match record.get("account"):
-        case {"kind": str(kind), "fingerprint": fingerprint, "organisation": organisation}:
-            return Account(kind[:64], str(fingerprint or "")[:64], str(organisation or "")[:128])
+        case {"kind": str(kind), **rest}:
+            told = (rest.get("fingerprint"), rest.get("organisation"))
+            fingerprint, organisation = (str(each or "")[:128] for each in told)
+            return Account(kind[:64], fingerprint, organisation)
     return None
