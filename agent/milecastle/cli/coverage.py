@@ -9,7 +9,7 @@ from typing import Any
 from milecastle.cli import faults
 from milecastle.cli.command import Verb, json_option
 from milecastle.cli.control import Control
-from milecastle.cli.terminal import Colour, Column, Terminal, clock, duration
+from milecastle.cli.terminal import Colour, Column, Terminal, clock, duration, plural
 from milecastle.cli.wording import program
 
 COLUMNS = (
@@ -19,7 +19,7 @@ COLUMNS = (
     Column("USER", least=4),
     Column("LAST"),
     Column("COUNT", right=True),
-    Column("WHY", least=12),
+    Column("WHY", least=25),
 )
 BY_STATE: Mapping[str, Colour] = {"inspected": "green", "metadata only": "yellow", "blind": "red"}
 
@@ -39,29 +39,35 @@ def coverage(options: argparse.Namespace, terminal: Terminal) -> int:
     elif not told:
         terminal.line("nothing yet: no program on this host has called an AI service")
     else:
-        colours = [BY_STATE.get(each.get("state", "")) for each in told]
-        terminal.table(COLUMNS, [row(each) for each in told], colours)
+        somebody = [each for each in told if each.get("process") is not None]
+        if somebody:
+            colours = [BY_STATE.get(each.get("state", "")) for each in somebody]
+            terminal.table(COLUMNS, [row(each) for each in somebody], colours)
+        for each in told:
+            if each.get("process") is None:
+                terminal.label("blind", gap(each), name_colour="red")
     return faults.FINE
 
 
 def row(seen: Mapping[str, Any]) -> tuple[object, ...]:
-    """Return the cells of one state; one that is about everybody names nobody."""
-    somebody = seen.get("process") is not None
+    """Return the cells of one state."""
     return (
         seen.get("state"),
-        seen.get("service") or "-",
-        program(seen.get("process") or {}) if somebody else "-",
-        (seen.get("user") or seen.get("uid", "?")) if somebody else "-",
+        seen.get("service"),
+        program(seen.get("process") or {}),
+        seen.get("user") or seen.get("uid", "?"),
         clock(seen.get("to")),
         seen.get("count"),
-        seen.get("reason") if somebody else lasted(seen),
+        seen.get("reason") or "",
     )
 
 
-def lasted(gap: Mapping[str, Any]) -> str:
-    """Return why there is a gap, and how long it was; the column before says when it ended."""
-    length = (gap.get("to") or 0) - (gap.get("from") or 0)
-    return f"{gap.get('reason')} for {duration(max(0, length))}"
+def gap(blind: Mapping[str, Any]) -> str:
+    """Return in words when nothing was seen at all."""
+    begin, end = blind.get("from") or 0, blind.get("to") or 0
+    times = f"{clock(begin)} to {clock(end)} ({duration(max(0, end - begin))})"
+    count = f", {plural(blind['count'], 'connection')}" if blind.get("count") else ""
+    return f"{times}: {blind.get('reason')}{count}"
 
 
 VERBS = {

@@ -16,7 +16,6 @@ COLUMNS: tuple[Column, ...] = (
     Column("SERVICE", least=8),
     Column("USER", least=4),
     Column("PROGRAM", least=8),
-    Column("CONTAINER", least=6),
     Column("LAST"),
     Column("CALLS", right=True),
     Column("BYTES", right=True),
@@ -53,18 +52,27 @@ def row(use: Mapping[str, Any]) -> tuple[object, ...]:
     """Return the cells of one program's use of one service."""
     spent = use.get("tokens") or {}
     moved = use.get("bytes") or {}
+    container = str(use.get("container") or "")
     kinds = {str(each.get("kind")): None for each in use.get("accounts") or ()}
     return (
         use["service"] if use.get("sanctioned") else f"!{use.get('service')}",
         use.get("user") or use.get("uid", "?"),
-        program(use.get("process") or {}),
-        str(use.get("container") or "-")[:12],
+        program(use.get("process") or {}) + (f"@{container[:8]}" if container else ""),
         clock(use.get("last")),
         use.get("calls"),
         size(sum(moved.values())),
-        sum(spent.values()),
+        short(sum(spent.values())),
         ", ".join(kinds) or "-",
     )
+
+
+def short(count: int) -> str:
+    """Return a number in at most five characters: 12345 is 12k."""
+    for unit in ("", "k", "M", "G", "T"):
+        if count < 10_000:
+            return f"{count}{unit}"
+        count //= 1000
+    return f"{count}P"
 
 
 VERBS = {
