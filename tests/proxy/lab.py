@@ -29,7 +29,7 @@ from milecastle.model import OnFailure, RequestHead, ResponseHead, Service
 from milecastle.proxy import assembly, trust
 from milecastle.proxy.certificates import Leaves
 from milecastle.proxy.checkpoint import Checkpoint
-from milecastle.proxy.ledger import Ledger
+from milecastle.proxy.ledger import Ledger, at_once
 from milecastle.proxy.link import Caller, Listener
 from milecastle.proxy.orders import Orders, Watch
 
@@ -621,6 +621,7 @@ async def lab(
     trusted: tuple[Authority, ...] | None = None,
     limit: int = LIMIT,
     proto: int = socket.IPPROTO_TCP,
+    defer: Callable[[Callable[[], None]], object] = at_once,
 ) -> AsyncIterator[Lab]:
     """Start everything, and end it."""
     script = script or Script()
@@ -665,7 +666,7 @@ async def lab(
     bundle = trust.private_file("test-upstream", "\n".join(pems).encode())
     master = assembly.assemble(
         watch,
-        Ledger(records.append, time.time, os.urandom, tell=lambda *told: seen.append(told)),
+        Ledger(records.append, time.time, os.urandom, defer, lambda *told: seen.append(told)),
         checkpoint,
         leaves,
         body_limit=limit,

@@ -16,6 +16,7 @@ from tests.proxy.lab import (
     STRANGER,
     Script,
     answer,
+    by_content_type,
     client_context,
     events,
     exchange,
@@ -504,3 +505,24 @@ async def test_a_failure_while_judging_later_is_recorded_and_touches_nothing():
         gate.script.request = fails
         assert (await gate.call(b'{"model": "m"}')).status == 200
         assert gate.records[-1]["attributes"]["error.type"] == "RuntimeError"
+
+
+async def test_what_was_put_off_is_judged_before_its_answer_is_read():
+    order, put_off = [], []
+    script = Script(
+        binding=lambda _direction: False,
+        request=lambda body: order.append("request") or Forward(body),
+        respond=lambda head: order.append("respond") or by_content_type(head),
+        feed=lambda data: order.append("feed") or Chunk(data),
+    )
+    async with lab(script, defer=put_off.append) as gate:
+        gate.provider.reply = events(2)
+        assert (await gate.call()).whole
+        host = "selftest.milecastle.invalid"
+        assert (await gate.call(name=host, host=host)).status == 200
+        assert order[:3] == ["request", "respond", "feed"]
+        assert order[-2:] == ["request", "respond"]
+        for act in put_off:
+            act()
+        assert order.count("request") == 2  # each was judged once
+        assert len(gate.records) == 2

@@ -145,6 +145,7 @@ class Gate:
         if way.waved or way.inspection is None:
             response.stream = True
             return
+        way.settle()
         fields = heads.lowered(response.headers)
         empty = flow.request.method == "HEAD" or response.status_code in WITHOUT_BODY
         wanted = way.inspection.respond(ResponseHead(response.status_code, fields))
@@ -192,6 +193,7 @@ class Gate:
         way.first_byte = response.timestamp_start
         coding = response.headers.get("content-encoding", "")
         if way.own_answer:
+            way.settle()
             inspection.respond(ResponseHead(response.status_code, heads.lowered(response.headers)))
         if not inspection.binding("response"):
             self._judge_later(flow, "response", lambda: encodings.decode(coded, coding, way.limit))
@@ -215,12 +217,16 @@ class Gate:
         judge = inspection.request if direction == "request" else inspection.response
 
         def act() -> None:
+            if way.pending is not act:
+                return  # it was wanted sooner
+            way.pending = None
             try:
                 judge(body())
             except Exception as error:  # noqa: BLE001 - like in a guarded hook
                 guard.report(direction, error)
                 self.on_failure(flow, direction, guard.code_of(error))
 
+        way.pending = act
         self._ledger.defer(act)
 
     # --- WebSockets ------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,8 +50,15 @@ class Passage:
     """Why it was not (wholly) inspected; a stable code."""
     original: bytes | None = None
     """The body as it came, while it is being worked on."""
+    pending: Callable[[], None] | None = None
+    """Judges a message that has gone on already, when nobody waits or when it is needed."""
     first_byte: float | None = None
     recorded: bool = False
+
+    def settle(self) -> None:
+        """Judge what was put off: how an answer is read depends on what was asked."""
+        if self.pending is not None:
+            self.pending()
 
     @property
     def first_byte_ms(self) -> float | None:
