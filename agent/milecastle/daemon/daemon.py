@@ -189,7 +189,7 @@ class Daemon:
         )
         workers = Workers(shared, self._credible(who, watched))
         self._status = Status(
-            settings, self._rules, kernel, workers, names, recorder, store, ca,
+            settings, self._rules, kernel, workers, names, self._namespaces, recorder, store, ca,
             self._children, self._began, ledger,
         )  # fmt: skip
         self._ledger = ledger

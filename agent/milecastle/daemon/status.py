@@ -12,6 +12,7 @@ from milecastle import __version__
 from milecastle.daemon.ceremony import HostCA
 from milecastle.daemon.ledger import Ledger
 from milecastle.daemon.names import Names
+from milecastle.daemon.namespaces import Namespaces
 from milecastle.daemon.recording import Recorder
 from milecastle.daemon.rules import Rules
 from milecastle.daemon.selftest import Outcome
@@ -31,6 +32,7 @@ class Status:
     kernel: Kernel
     workers: Workers
     names: Names
+    namespaces: Namespaces
     recorder: Recorder
     store: Store
     ca: HostCA
@@ -82,6 +84,10 @@ class Status:
                 for child in self.children
             ],
             "kernel": self.kernel.counters(),
+            "namespaces": {
+                "served": len(self.namespaces.served),
+                "unfit": {str(inode): why for inode, why in self.namespaces.unfit.items()},
+            },
             "names": {"learned": self.names.learned, "refused": self.names.refused},
             "records": {"taken": self.recorder.recorded, "refused": self.recorder.refused},
             "ca": {
