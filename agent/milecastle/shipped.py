@@ -20,6 +20,12 @@ def path(*parts: str) -> Path:
     raise FileNotFoundError(f"{'/'.join(parts)} is missing from this installation of milecastle")
 
 
+def text(*parts: str) -> tuple[str, str]:
+    """Return (file, text) of one shipped file."""
+    file = path(*parts)
+    return str(file), file.read_text("utf-8")
+
+
 def texts(*parts: str) -> list[tuple[str, str]]:
     """Return (file, text) of the YAML files of a shipped folder, in the order of their names."""
     return [(str(file), file.read_text("utf-8")) for file in sorted(path(*parts).glob("*.yaml"))]

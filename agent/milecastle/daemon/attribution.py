@@ -27,7 +27,10 @@ class Attributor:
         processes: ProcessTable,
         chronicle: Chronicle,
         service_of: Callable[[int], str | None],
+        recognise: Callable[[Process], Process] = lambda process: process,
     ) -> None:
+        """``recognise`` completes a process with what it runs and which AI client it is."""
+        self._recognise = recognise
         self._processes = processes
         self._chronicle = chronicle
         self._service_of = service_of
@@ -38,6 +41,7 @@ class Attributor:
         known = self._known.get(flow.cookie)
         if known is None or known.connection.opened_ns != flow.opened_ns:
             process, source = self._identify(flow.pid, flow.uid, flow.opened_ns)
+            process = self._recognise(process) if process else None
             known = describe(flow, process, source, self._service_of(flow.service))
             self._known[flow.cookie] = known
             while len(self._known) > REMEMBERED:

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from milecastle.catalogue import Catalogue
+from milecastle.catalogue import Catalogue, clients
 from milecastle.daemon import accounts, ceremony, cgroups, preparing, selftest
 from milecastle.daemon.attribution import Attributor
 from milecastle.daemon.checkpoint import open_listeners, open_unix
@@ -27,6 +27,7 @@ from milecastle.daemon.names import HOSTS_FILE, Names
 from milecastle.daemon.namespaces import Namespaces
 from milecastle.daemon.notify import notify
 from milecastle.daemon.peer import Peer, listen
+from milecastle.daemon.recognition import Recognition
 from milecastle.daemon.recording import Recorder
 from milecastle.daemon.refusals import Refusals
 from milecastle.daemon.reload import Watch
@@ -162,7 +163,9 @@ class Daemon:
         names = Names(kernel, self._catalogue, ca.covers)
         names.hand_over()
         chronicle = Chronicle(cgroups=cgroups.resolve("auto"))
-        self._attributor = Attributor(ProcessTable(self._hashes), chronicle, self._service_of)
+        self._attributor = Attributor(
+            ProcessTable(self._hashes), chronicle, self._service_of, Recognition(clients.shipped())
+        )
         recorder = Recorder(
             store, self._attributor, self._rules.standing, now=time.time, entered=ledger.called
         )

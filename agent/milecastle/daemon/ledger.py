@@ -210,7 +210,7 @@ class Ledger:
 
     def _hand_over(self, now: float) -> None:
         """Give the thread what has settled, if it has written what it was given before."""
-        silent = {}
+        silent: dict[int, tuple[float, Opened]] = {}
         while self._pending:
             cookie, (due, entry) = next(iter(self._pending.items()))
             if due > now:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from milecastle.host import environment
 from milecastle.host.arguments import masked
 from milecastle.host.cgroups import cgroup_path, container_id
 from milecastle.host.hashes import ExecutableHashes
@@ -106,7 +107,7 @@ class ProcessTable:
             ancestry=tuple(self._ancestry(stat)),
             cgroup=group,
             container=container_id(group),
-            marks=_marks(exe),
+            marks=(*_marks(exe), *environment.marks(pid, self._proc)),
         )
 
     def _ancestry(self, stat: Stat) -> list[Ancestor]:
