@@ -37,7 +37,7 @@ ROOMS = {
     "policy": Room("model yamldoc catalogue", pure=True),
     "inspection": Room("model catalogue providers detect policy", pure=True, packages="orjson"),
     "settings": Room("model yamldoc policy shipped"),
-    "kernel": Room("model shipped", packages="bcc"),
+    "kernel": Room("model shipped", packages="bcc offsets"),  # offsets: beside the loader
     "host": Room("model", packages="psutil"),
     "packets": Room("model", packages="scapy"),
     "signer": Room("model shipped wire yamldoc catalogue", packages="cryptography"),
@@ -63,7 +63,7 @@ ONLY = {"bcc": "kernel/loader.py", "scapy": "packets.py", "mitmproxy": "proxy/"}
 
 IMPURE = frozenset(
     """
-    os io socket ssl select selectors asyncio threading multiprocessing subprocess signal
+    os socket ssl select selectors asyncio threading multiprocessing subprocess signal
     time random secrets uuid pathlib shutil tempfile glob fcntl mmap ctypes logging sqlite3
     urllib.request http.client sched
     """.split()  # noqa: SIM905 - a table reads better
@@ -145,7 +145,8 @@ def test_a_pure_room_touches_nothing(room, file):
             match node.func:
                 case ast.Name(id=called):
                     assert called not in IMPURE_FUNCTIONS, f"line {node.lineno}: {called}()"
-                case ast.Attribute(attr=called):
+                case ast.Attribute(attr=called):  # of io, BytesIO alone is no I/O
+                    assert ast.unparse(node.func) not in {"io.open", "io.FileIO"}
                     assert called not in IMPURE_METHODS, f"line {node.lineno}: .{called}()"
 
 

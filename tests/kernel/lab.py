@@ -23,7 +23,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-CLIENT = Path(__file__).with_name("client.py")
+CLIENT = ("-c", Path(__file__).with_name("client.py").read_text())
+"""Arguments of Python: the text, not the file, which another user may not be able to reach."""
 SERVICE4, OTHER4, SERVICE6 = "198.51.100.5", "198.51.100.6", "2001:db8:51::5"
 NEAR4, NEAR6 = "198.51.100.2", "2001:db8:51::2"
 SO_NETNS_COOKIE = 71
@@ -150,7 +151,7 @@ class Lab:
     def run(self, cgroup: Path, *operations: dict, netns: Path | None = None, user: str = ""):
         """Run one client process with these operations in the cgroup; return their results."""
         setpriv = ["setpriv", f"--reuid={user}", "--clear-groups", "--"] if user else []
-        command = [*setpriv, "/usr/bin/python3", "-I", "-S", str(CLIENT), json.dumps(operations)]
+        command = [*setpriv, "/usr/bin/python3", "-I", "-S", *CLIENT, json.dumps(operations)]
         done = subprocess.run(
             entering(cgroup, netns or self.near, command),
             capture_output=True,

@@ -59,7 +59,7 @@ class Resolver:
             "/usr/bin/python3",
             "-I",
             "-S",
-            str(CLIENT),
+            *CLIENT,
             "resolve",
         ]
         self.child = subprocess.Popen(

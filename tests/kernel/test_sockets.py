@@ -64,7 +64,7 @@ def test_a_process_in_other_namespaces_and_another_root(gate):
     """The pid is the one of the first pid namespace, whatever the process calls itself."""
     gate.watch()
     words = json.dumps([{"do": "tcp", "to": SERVICE4}])
-    command = ["/usr/bin/python3", "-I", "-S", str(CLIENT), words]
+    command = ["/usr/bin/python3", "-I", "-S", *CLIENT, words]
     inner = ["unshare", "--pid", "--mount", "--fork", "chroot", "/", *command]
     done = subprocess.run(
         entering(gate.cgroup, gate.lab.near, inner), capture_output=True, text=True, check=True

@@ -49,6 +49,8 @@ class Loaded:
 
 def load(cgroup: Path, python: str, *, processes: bool = False) -> Loaded:
     """Compile, load and attach in a child; return the descriptors or raise KernelUnavailable."""
+    if os.geteuid() != 0:
+        raise KernelUnavailable("loading BPF programs needs root", "sudo, or the systemd unit")
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs, tempfile.TemporaryFile() as said:
         command = [python, "-I", str(LOADER), "--socket", str(theirs.fileno())]
