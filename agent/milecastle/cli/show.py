@@ -1,7 +1,7 @@
 """`milecastle show`: one session as a conversation.
 
 Clients send the whole history again with every turn. What was shown before is only counted, so
-that a session reads from its beginning to its end.
+that a session reads from its beginning to its end; where it doesn't simply go on, a seam says so.
 """
 
 from __future__ import annotations
@@ -20,6 +20,13 @@ from milecastle.cli.wording import described, judged, named, plain
 
 LINES = 8
 """Lines of one part that are shown without --full."""
+SEAMS: Mapping[str, str] = {
+    "branched": "branched from {when}",
+    "resumed": "goes on from {when}",
+    "repeated": "asked again, first at {when}",
+    "compacted": "compacted: history was replaced by a summary",
+}
+INSTRUCTING = ("system", "developer")
 ROLES: Mapping[str, Colour] = {"user": "green", "assistant": "bold", "tool": "dim"}
 
 
@@ -71,6 +78,8 @@ def heading(session: Mapping[str, Any], terminal: Terminal) -> None:
             ("found", plural(session.get("findings") or 0, "finding")),
             ("in all", f"{plural(exchanges, 'exchange')}, {spent}"),
             ("done", f"at most: {session.get('action')}"),
+            ("part of", session.get("parent")),
+            ("parts", " ".join(map(str, session.get("children") or ()))),
         )
     )
 
@@ -82,6 +91,10 @@ def conversation(
     took = (exchange.get("ended") or 0) - (exchange.get("started") or 0)
     model = exchange.get("gen_ai.request.model") or exchange.get("gen_ai.response.model") or ""
     operation = exchange.get("gen_ai.operation.name") or exchange.get("method") or ""
+    thread = exchange.get("thread") or {}
+    if seam := SEAMS.get(thread.get("seam") or ""):
+        told = seam.format(when=clock(thread.get("since")))
+        terminal.line(terminal.paint(f"-- {told} --", "yellow"))
     title = (
         f"-- {clock(exchange.get('started'))}  {operation} {model}  "
         f"status {exchange.get('status') or '-'}, {took:.1f} s  {exchange.get('id')}"
@@ -90,11 +103,9 @@ def conversation(
     terminal.line(terminal.paint(line, "bold"))
     if error := exchange.get("error.type"):
         terminal.label("error", str(error), "red")
-    messages = spoken(exchange)
-    new = unsaid(messages, said)
-    if len(new) < len(messages):
-        before = plural(len(messages) - len(new), "message")
-        terminal.label("", f"({before} as before)", "dim")
+    new, resent = news(exchange, said)
+    if resent:
+        terminal.label("", f"({plural(resent, 'message')} as before)", "dim")
     for message in new:
         for part in message["parts"]:
             parts(str(message.get("role")), part, limit, terminal)
@@ -106,13 +117,26 @@ def conversation(
         terminal.label("verdict", judged(verdict), BY_ACTION.get(done))
 
 
-def spoken(exchange: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return all that was said in an exchange, in order, the instructions as a first message."""
+def news(exchange: Mapping[str, Any], said: Counter[str]) -> tuple[list[Mapping[str, Any]], int]:
+    """Return what was said in an exchange and not before, in order, and how much was.
+
+    Histories were matched when they were recorded; where not, and for instructions, which come
+    with every turn, what counts is whether the same was shown. Updates ``said``.
+    """
     instructions = exchange.get("gen_ai.system_instructions")
     first = [{"role": "system", "parts": instructions}] if instructions else []
     asked = exchange.get("gen_ai.input.messages") or ()
     answered = exchange.get("gen_ai.output.messages") or ()
-    return [*first, *asked, *answered]
+    missing = exchange.get("milecastle.input.omitted") or 0
+    thread = exchange.get("thread")
+    if not isinstance(thread, Mapping):
+        everything = [*first, *asked, *answered]
+        new = unsaid(everything, said)
+        return new, len(everything) - len(new)
+    known = max((thread.get("known") or 0) - missing, 0)
+    resent = [*first, *(one for one in asked[:known] if one.get("role") in INSTRUCTING)]
+    new = [*unsaid(resent, said), *asked[known:], *answered]
+    return new, missing + len(first) + len(asked) + len(answered) - len(new)
 
 
 def unsaid(messages: Sequence[Mapping[str, Any]], said: Counter[str]) -> list[Mapping[str, Any]]:

@@ -7,6 +7,7 @@ from milecastle.catalogue import Catalogue
 from milecastle.detect import Engine
 from milecastle.inspection.context import Context
 from milecastle.inspection.exchange import Inspection
+from milecastle.inspection.thread import Threads
 from milecastle.model import Action, Direction, RequestHead
 from milecastle.policy import Policy, Rule
 
@@ -24,11 +25,13 @@ class Inspector:
         policy: Policy,
         *,
         capture: Capture = "redacted",
+        threads: Threads | None = None,
     ) -> None:
         self.catalogue = catalogue
         self.engine = engine
         self.policy = policy
         self.capture = capture
+        self.threads = threads or Threads(engine.key)
         self._acting = {
             direction: any(may_act(rule, direction) for rule in policy.rules)
             for direction in ("request", "response")
@@ -57,7 +60,9 @@ class Inspector:
 
     def with_policy(self, policy: Policy) -> Inspector:
         """Return an inspector with another policy and everything else the same."""
-        return Inspector(self.catalogue, self.engine, policy, capture=self.capture)
+        return Inspector(
+            self.catalogue, self.engine, policy, capture=self.capture, threads=self.threads
+        )
 
 
 def may_act(rule: Rule, direction: str) -> bool:

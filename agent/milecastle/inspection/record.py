@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from milecastle import providers
+from milecastle.inspection import thread as threads
 from milecastle.model import (
     ALLOWED,
     Action,
@@ -66,14 +67,23 @@ def record(inspection: Inspection, ended: float, first_byte_ms: float | None) ->
     told, exchange = inspection.told, inspection.exchange
     capture = inspection.inspector.capture
     mask = Mask(()) if capture == "full" else Mask(matched(inspection))
+    owner = owner_of(inspection)
+    thread = inspection.inspector.threads.trace(exchange)
+    known = 0
+    if thread is not None:
+        known = inspection.inspector.threads.known(owner, thread, exchange.input_messages)
     verdict = told.verdict()
     if verdict.action is Action.ALLOW:
         verdict = replace(verdict, mode=inspection.inspector.policy.mode)
+    places = message_places(exchange) if told.findings.get("request") else {}
     findings = [
-        finding_record(finding, direction)
+        {**finding_record(finding, direction), "message": message}
         for direction in DIRECTIONS
         for finding in told.findings.get(direction, ())
+        for message in (places.get(finding.place) if direction == "request" else None,)
     ]
+    if thread is not None:
+        inspection.inspector.threads.report(owner, thread)
     return {
         "cookie": inspection.context.cookie,
         "exchange": inspection.context.exchange,
@@ -85,7 +95,8 @@ def record(inspection: Inspection, ended: float, first_byte_ms: float | None) ->
         "path": mask(inspection.head.path.split("?", 1)[0])[:1024],
         "status": inspection.answer.status if inspection.answer else None,
         "service": inspection.service.id if inspection.service else None,
-        "attributes": attributes(exchange, mask, content=capture != "metadata"),
+        "attributes": attributes(exchange, mask, content=capture != "metadata", known=known),
+        "thread": threads.told(thread, known) if thread else None,
         "findings": findings[:FINDINGS],
         "verdict": verdict_record(verdict),
         "steps": steps(inspection),
@@ -93,6 +104,27 @@ def record(inspection: Inspection, ended: float, first_byte_ms: float | None) ->
         "request_bytes": told.request_bytes,
         "response_bytes": told.response_bytes,
     }
+
+
+def owner_of(inspection: Inspection) -> threads.Owner | None:
+    """Return whose conversation it is; None in a replay, where every record stands for itself."""
+    cookie, process = inspection.context.cookie, inspection.context.process
+    host = inspection.head.host
+    if cookie is None:
+        return None
+    if process is not None:
+        return (process.pid, process.started, process.exe, process.uid, host)
+    return ("connection", cookie, host)
+
+
+def message_places(exchange: Exchange) -> dict[str, int]:
+    """Return the number of the input message that each place belongs to."""
+    places = {}
+    for number, message in enumerate(exchange.input_messages):
+        for part in message.parts:
+            places[part.place] = number
+            places.update((leaf.place, number) for leaf in part.leaves)
+    return places
 
 
 def verdict_record(verdict: Verdict) -> dict[str, Any]:
@@ -198,10 +230,12 @@ def attributes(
     *,
     content: bool = True,
     keep: Callable[[str], str] | None = None,
+    known: int = 0,
 ) -> Attributes:
     """Return the OTel GenAI attributes of an exchange; those without a value are left out.
 
-    ``keep`` cuts texts that are too long; without it the budget of a stored record does.
+    ``keep`` cuts texts that are too long; without it the budget of a stored record does. The first
+    ``known`` input messages are left out, but for instructions, which may have changed.
     """
     usage: Usage = exchange.usage
     told: Attributes = {
@@ -229,7 +263,13 @@ def attributes(
         told["gen_ai.system_instructions"] = [
             _part(part, mask, keep) for part in exchange.system_instructions
         ]
-        told["gen_ai.input.messages"] = _messages(exchange.input_messages, mask, keep)
+        told["gen_ai.input.messages"] = _messages(exchange.input_messages[known:], mask, keep)
+        told["milecastle.input.instructions"] = [
+            {"at": at, **one}
+            for at, message in enumerate(exchange.input_messages[:known])
+            if message.role in threads.INSTRUCTING
+            for one in _messages([message], mask, keep)
+        ] or None
         told["gen_ai.tool.definitions"] = [
             {
                 "type": tool.type,

@@ -67,8 +67,31 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX exchanges_by_session ON exchanges
         (session, started, model, action, findings, input_tokens, output_tokens);
     """,
+    """
+    ALTER TABLE sessions ADD COLUMN family TEXT NOT NULL DEFAULT '';
+    ALTER TABLE sessions ADD COLUMN parent TEXT;
+    ALTER TABLE sessions ADD COLUMN system TEXT;
+    ALTER TABLE sessions ADD COLUMN turns INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE sessions ADD COLUMN pid INTEGER;
+    CREATE INDEX sessions_by_conversation ON sessions (family, conversation, ended);
+    CREATE INDEX sessions_by_pid ON sessions (pid, ended);
+    CREATE INDEX sessions_by_parent ON sessions (parent);
+    CREATE TABLE said (
+        family TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        session INTEGER NOT NULL,
+        exchange INTEGER NOT NULL REFERENCES exchanges ON DELETE CASCADE,
+        messages INTEGER NOT NULL,
+        after TEXT,
+        answer INTEGER NOT NULL,
+        PRIMARY KEY (family, digest, session)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX said_by_exchange ON said (exchange);
+    CREATE INDEX said_after ON said (session, after);
+    """,
 )
-"""``process`` and ``record`` are JSON."""
+"""``process`` and ``record`` are JSON. ``said`` tells where each digest of a conversation was first
+reached: after so many messages of that exchange, its answer included (see ``threads``)."""
 SESSIONS = Design(
     MIGRATIONS,
     (
@@ -78,6 +101,7 @@ SESSIONS = Design(
         "SELECT * FROM exchanges ORDER BY number DESC LIMIT 1",
         "SELECT id FROM exchanges ORDER BY id LIMIT 1",
         "SELECT session FROM exchanges ORDER BY session LIMIT 1",
+        "SELECT * FROM said LIMIT 1",
     ),
 )
 

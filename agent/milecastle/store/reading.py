@@ -13,6 +13,8 @@ from typing import Any, Literal
 import orjson
 
 from milecastle.store import views
+from milecastle.store.records import Record
+from milecastle.store.whole import Whole
 
 ANSWER = 10 << 20
 """Bytes of JSON in one answer; as msgpack it stays well inside a frame of the control socket."""
@@ -23,7 +25,7 @@ RECENT = 100
 _SESSION = """
 SELECT s.number, s.id, s.started, s.ended, s.service, s.host, s.standing, s.grade, s.conversation,
     s.process, count(e.number), total(e.findings), group_concat(DISTINCT e.action),
-    total(e.input_tokens), total(e.output_tokens),
+    total(e.input_tokens), total(e.output_tokens), s.parent,
     (SELECT model FROM exchanges WHERE session = s.number AND model IS NOT NULL
      ORDER BY started DESC LIMIT 1)
 FROM sessions s JOIN exchanges e ON e.session = s.number
@@ -41,6 +43,11 @@ WHERE e.number = :number
 """
 EXCHANGES = """
 SELECT record FROM exchanges WHERE session = :number ORDER BY started DESC, number DESC
+"""
+STORED = "SELECT record FROM exchanges WHERE id = :id"
+CHILDREN = """
+SELECT id FROM sessions WHERE parent = :id AND (:uid IS NULL OR uid = :uid)
+ORDER BY started LIMIT 100
 """
 RECENTLY = """
 SELECT s.id, e.record FROM exchanges e JOIN sessions s ON s.number = e.session
@@ -73,6 +80,8 @@ def sessions(db: sqlite3.Connection, limit: int, uid: int | None) -> list[dict[s
 def show(db: sqlite3.Connection, prefix: str, uid: int | None) -> dict[str, Any]:
     """Return a session with its exchanges, without the evidence and the policy's steps."""
     opened = _open(db, _find(db, "session", prefix, uid))
+    children = _rows(db, CHILDREN, id=opened["id"], uid=uid)
+    opened["children"] = [name for (name,) in children]
     for each in opened["exchanges"]:
         each.pop("steps", None)
         each.pop("attribution", None)
@@ -82,7 +91,7 @@ def show(db: sqlite3.Connection, prefix: str, uid: int | None) -> dict[str, Any]
 def exchange(db: sqlite3.Connection, prefix: str, uid: int | None) -> dict[str, Any]:
     """Return one exchange with everything that is known of it."""
     ((_, session, record),) = _rows(db, EXCHANGE, number=_find(db, "exchange", prefix, uid))
-    return views.exchange(orjson.loads(record), session)
+    return views.exchange(_whole(db, ANSWER)(orjson.loads(record)), session)
 
 
 def explain(db: sqlite3.Connection, prefix: str, uid: int | None) -> dict[str, Any]:
@@ -93,7 +102,7 @@ def explain(db: sqlite3.Connection, prefix: str, uid: int | None) -> dict[str, A
         return _open(db, _find(db, "session", prefix, uid))
     ((session, name, record),) = _rows(db, EXCHANGE, number=number)
     (row,) = _rows(db, ONE, number=session)
-    one = views.exchange(orjson.loads(record), name)
+    one = views.exchange(_whole(db, ANSWER)(orjson.loads(record)), name)
     return {**views.session(row), "exchanges": [one], "omitted": 0}
 
 
@@ -114,9 +123,24 @@ def _open(db: sqlite3.Connection, number: int) -> dict[str, Any]:
     (row,) = _rows(db, ONE, number=number)
     session = views.session(row)
     rows = _rows(db, EXCHANGES, number=number)
-    records = [record for (record,) in _within(ANSWER, rows, lambda row: len(row[0]))]
-    shown = [views.exchange(orjson.loads(each), session["id"]) for each in reversed(records)]
+    stored = [record for (record,) in _within(ANSWER, rows, lambda row: len(row[0]))]
+    records = [orjson.loads(each) for each in stored]
+    whole = _whole(db, ANSWER - sum(map(len, stored)), records)
+    shown = [views.exchange(whole(each), session["id"]) for each in records][::-1]
     return {**session, "exchanges": shown, "omitted": session["exchanges"] - len(shown)}
+
+
+def _whole(db: sqlite3.Connection, budget: int, at_hand: Iterable[Record] = ()) -> Whole:
+    """Return what makes records whole within a budget of bytes."""
+    known: dict[str, Record | None] = {each["exchange"]: each for each in at_hand}
+
+    def find(name: str) -> Record | None:
+        if name not in known:
+            rows = list(_rows(db, STORED, id=name))
+            known[name] = orjson.loads(rows[0][0]) if rows else None
+        return known[name]
+
+    return Whole(find, budget)
 
 
 def _find(

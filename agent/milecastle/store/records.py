@@ -47,6 +47,18 @@ ATTRIBUTES: Mapping[str, shape.Check] = {
     "gen_ai.response.finish_reasons": shape.optional(shape.listed(shape.text(64), 256)),
     "gen_ai.system_instructions": shape.optional(shape.listed(_PART, MESSAGES)),
     "gen_ai.input.messages": shape.optional(shape.listed(_MESSAGE, MESSAGES)),
+    "milecastle.input.instructions": shape.optional(
+        shape.listed(
+            shape.mapping(
+                {
+                    "at": shape.whole(0, MESSAGES),
+                    "role": shape.text(64),
+                    "parts": shape.listed(_PART, MESSAGES),
+                }
+            ),
+            MESSAGES,
+        )
+    ),
     "gen_ai.output.messages": shape.optional(shape.listed(_MESSAGE, MESSAGES)),
     "gen_ai.tool.definitions": shape.optional(shape.listed(shape.mapping({}), MESSAGES)),
     "gen_ai.usage.input_tokens": _TOKENS,
@@ -71,6 +83,7 @@ FINDING = shape.mapping(
         "digest": _NAME,
         "provenance": _NAME,
         "direction": _NAME,
+        "message": shape.optional(shape.whole(0, MESSAGES)),
         "owasp": shape.listed(shape.text(64), 32),
         "atlas": shape.listed(shape.text(64), 32),
     },
@@ -81,6 +94,7 @@ VERDICT = shape.mapping(
     {"applied": shape.one_of(Action), "rule": _NAME, "mode": shape.text(16)},
 )
 
+ANCESTOR = shape.mapping({"pid": shape.whole(0, 1 << 31)}, {"exe": shape.optional(_SENTENCE)})
 PROCESS = shape.mapping(
     {"pid": shape.whole(0, 1 << 31)},
     {
@@ -90,6 +104,7 @@ PROCESS = shape.mapping(
         "user": _NAME,
         "started": shape.optional(_TIME),
         "container": _NAME,
+        "ancestry": shape.optional(shape.listed(ANCESTOR, 1024)),
     },
 )
 
@@ -100,6 +115,16 @@ ATTRIBUTION = shape.mapping(
         "service": _NAME,
         "standing": shape.optional(shape.one_of(Standing)),
         "process": shape.optional(PROCESS),
+    },
+)
+
+_DIGEST = shape.matching("(?:[0-9a-f]{16,64})?")
+THREAD = shape.mapping(
+    {"messages": shape.whole(1, MESSAGES), "prefix": shape.listed(_DIGEST, 65)},
+    {
+        "head": shape.optional(_DIGEST),
+        "system": shape.optional(_DIGEST),
+        "new": shape.whole(0, MESSAGES),
     },
 )
 
@@ -122,6 +147,7 @@ RECORD = shape.mapping(
         "service": _NAME,
         "failures": shape.mapping({}, {"request": _SENTENCE, "response": _SENTENCE}),
         "steps": shape.optional(shape.listed(shape.anything, 10_000)),
+        "thread": shape.optional(THREAD),
         "request_bytes": _BYTES,
         "response_bytes": _BYTES,
         "attribution": shape.optional(ATTRIBUTION),

@@ -14,10 +14,8 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from milecastle.model import ParseError
-from milecastle.store import database, reading, records, sessions, views
+from milecastle.store import database, placing, reading, records, views
 
 log = logging.getLogger(__name__)
 
@@ -99,25 +97,7 @@ class Store:
             if not self._pending:
                 self._connection.rollback()
             raise ParseError("exchange: was recorded before")
-        session, name = self._session_for(record)
-        attributes = record["attributes"]
-        self._connection.execute(
-            "INSERT INTO exchanges (id, session, recorded, started, model, action, findings,"
-            " input_tokens, output_tokens, size, record) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
-            (
-                record["exchange"],
-                session,
-                now,
-                record["started"],
-                records.model_of(record),
-                records.applied(record["verdict"]).value,
-                len(record["findings"]),
-                attributes.get("gen_ai.usage.input_tokens") or 0,
-                attributes.get("gen_ai.usage.output_tokens") or 0,
-                len(encoded),
-                encoded.decode(),
-            ),
-        )
+        name = placing.insert(self._connection, record, encoded, now)
         self._pending += 1
         return name
 
@@ -128,49 +108,6 @@ class Store:
             self._connection = database.connect(self._path)
             self._file = database.identity(self._path)
         self._connection.execute("BEGIN IMMEDIATE")
-
-    def _session_for(self, record: records.Record) -> tuple[int, str]:
-        """Return number and id of the record's session, begun or prolonged as need be."""
-        attribution = record.get("attribution") or {}
-        process = attribution.get("process") or {}
-        service = records.service_of(record)
-        conversation = record["attributes"].get("gen_ai.conversation.id")
-        started, ended = record["started"], record["ended"]
-        lineage = sessions.lineage(process, service, record["host"], record.get("cookie"))
-        rows = self._connection.execute(
-            "SELECT number, id, started, ended, conversation FROM sessions"
-            " WHERE lineage = ? ORDER BY ended DESC LIMIT ?",
-            (lineage, sessions.CANDIDATES),
-        )
-        candidates = [sessions.Candidate(*row) for row in rows]
-        found = sessions.continued(candidates, started, ended, conversation)
-        if found:
-            self._connection.execute(
-                "UPDATE sessions SET started = min(started, ?), ended = max(ended, ?)"
-                " WHERE number = ?",
-                (started, ended, found.number),
-            )
-            return found.number, found.id
-        name = sessions.identify(lineage, record["exchange"])
-        number = self._connection.execute(
-            "INSERT INTO sessions (id, lineage, conversation, service, host, uid, standing, grade,"
-            " started, ended, process) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
-            (
-                name,
-                lineage,
-                conversation,
-                service,
-                record["host"],
-                process.get("uid"),
-                attribution.get("standing"),
-                attribution.get("grade", "unknown"),
-                started,
-                ended,
-                orjson.dumps(process).decode(),
-            ),
-        ).lastrowid
-        assert number is not None
-        return number, name
 
     def _interrupted(self, error: sqlite3.Error | OSError, *, losing: int) -> None:
         """Count what is lost, give up the open transaction, and pause; set a broken file aside."""

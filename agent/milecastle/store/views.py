@@ -17,7 +17,8 @@ type Row = tuple[Any, ...]
 def session(row: Row) -> dict[str, Any]:
     """Return a row of a session query (``reading.LATEST``) in the shape of ``sessions --json``."""
     (_, name, started, ended, service, host, standing, grade, conversation,
-     process, exchanges, findings, actions, input_tokens, output_tokens, model) = row  # fmt: skip
+     process, exchanges, findings, actions, input_tokens, output_tokens, parent,
+     model) = row  # fmt: skip
     who = json.loads(process)
     return {
         "id": name,
@@ -37,6 +38,7 @@ def session(row: Row) -> dict[str, Any]:
         "action": max(map(Action, actions.split(",")), key=lambda each: each.rank).value,
         "tokens": {"input": int(input_tokens), "output": int(output_tokens)},
         "conversation": conversation,
+        "parent": parent,
     }
 
 

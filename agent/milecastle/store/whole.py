@@ -1,0 +1,96 @@
+"""Stored exchanges made whole again: the messages that earlier exchanges hold are put back.
+
+Where those were forgotten, or there are more than an answer may hold, ``milecastle.input.omitted``
+counts what is missing at the beginning. Pure, but for the records that it asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from milecastle.store.records import Record
+
+ASKED = "gen_ai.input.messages"
+ANSWERED = "gen_ai.output.messages"
+OMITTED = "milecastle.input.omitted"
+INSTRUCTIONS = "milecastle.input.instructions"
+"""Instructions among the messages that were left out: they may change from turn to turn, so each
+exchange holds its own, with ``at``, their number."""
+LONGEST = 10_000
+"""Exchanges that one history may be spread over."""
+
+type Find = Callable[[str], Record | None]
+"""Gives the stored record of an exchange by its id; None where it is forgotten."""
+
+
+class Whole:
+    """Makes exchanges whole until a budget of bytes is used up."""
+
+    def __init__(self, find: Find, budget: int) -> None:
+        self._find = find
+        self._left = budget
+        self._sizes: dict[int, int] = {}
+        """Bytes of messages by their identity; ``find`` keeps them alive."""
+
+    def __call__(self, record: Record) -> Record:
+        """Return the record with its whole history, as far as that is known and fits."""
+        thread = record.get("thread") or {}
+        missing = thread.get("lost", 0) + (thread.get("kept") or {}).get("count", 0)
+        own = record["attributes"].get(ASKED)
+        if not missing or own is None:
+            return record
+        earlier = self._earlier(thread)
+        attributes = dict(record["attributes"])
+        for message in attributes.pop(INSTRUCTIONS, None) or ():
+            at = message["at"]
+            said = {key: value for key, value in message.items() if key != "at"}
+            if at < len(earlier) and earlier[at]["role"] in (said["role"], "system", "developer"):
+                earlier[at] = said
+            else:  # it has lost its place, but is still to be read
+                own = [said, *own]
+        attributes[ASKED] = [*earlier, *own]
+        if len(earlier) < missing and (not earlier or thread.get("lost")):
+            attributes[OMITTED] = missing - len(earlier)
+        return {**record, "attributes": attributes}
+
+    def _earlier(self, thread: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the messages before a record's own, none where they don't fit."""
+        runs: list[list[dict[str, Any]]] = []
+        size = 0
+        source = thread.get("kept")
+        wanted = source["messages"] if source else 0
+        for _ in range(LONGEST):
+            record = self._find(source["exchange"]) if source else None
+            if record is None or wanted <= 0:
+                break
+            run, source, wanted = before(record, wanted)
+            size += sum(map(self._size, run))
+            if size > self._left:
+                return []
+            runs.append(run)
+        self._left -= size
+        return [message for run in reversed(runs) for message in run]
+
+    def _size(self, message: dict[str, Any]) -> int:
+        size = self._sizes.get(id(message))
+        if size is None:
+            size = self._sizes[id(message)] = len(orjson.dumps(message)) + 1
+        return size
+
+
+def before(record: Record, wanted: int) -> tuple[list[dict[str, Any]], dict[str, Any] | None, int]:
+    """Return those of an exchange's first ``wanted`` messages that it holds itself.
+
+    Also where the ones before them are kept, and how many of those are wanted.
+    """
+    own = record["attributes"].get(ASKED) or []
+    answer = record["attributes"].get(ANSWERED) or []
+    thread = record.get("thread") or {}
+    total = thread.get("messages", len(own))
+    start = total - len(own)
+    run = [*own[: max(wanted - start, 0)], *answer[: max(wanted - total, 0)]]
+    source = thread.get("kept")
+    return run, source, min(wanted, source["messages"]) if source else 0
