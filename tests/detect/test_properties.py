@@ -101,7 +101,7 @@ def test_an_exhausted_automaton_is_unfinished_and_not_clean(monkeypatch):
             return None
 
     patterns = Patterns(secret_rules()[:3], KEY)
-    monkeypatch.setattr(patterns, "_set", Exhausted())
+    monkeypatch.setattr(patterns, "_sets", [(Exhausted(), [0, 1, 2])])
     with pytest.raises(Unfinished):
         patterns.scan(Segment("plain", "user", "user"))
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 SHORTEST = 24
 """A counted repetition longer than this is where ``beginning`` stops."""
+ENOUGH = 3
+"""Plain characters after which a gap (``.{0,60}``) ends a beginning as well."""
 ASSERTIONS = frozenset({r"\b", r"\B", r"\A", r"\z", "^", "$"})
 ATOM = re.compile(
     r"\\x\{[0-9A-Fa-f]+\}|\\[pP]\{[^}]*\}|\\[pP].|\\x[0-9A-Fa-f]{2}|\\.|"
@@ -101,10 +103,21 @@ def parse_quantifier(what: str | Group, text: str, at: int) -> tuple[Item, int]:
 def beginning(expression: str) -> str:
     """Return a shorter expression that stands at the beginning of every match.
 
-    It ends with the first long repetition: what follows only makes the automaton large.
+    It ends with the first long repetition or gap: what follows only makes the automaton large.
     """
     tree = parse(expression)
     return "".join(map(render, start_of([Item(tree)])[0]))
+
+
+def literal_length(items: Sequence[Item]) -> int:
+    """Return how many plain characters stand in every text of this sequence, at least."""
+    total = 0
+    for item in items:
+        if isinstance(item.what, Group):
+            total += item.least * min(map(literal_length, item.what.branches))
+        elif len(item.what) == 1 and item.what not in ".^$":
+            total += item.least
+    return total
 
 
 def start_of(items: Sequence[Item]) -> tuple[list[Item], bool]:
@@ -123,8 +136,7 @@ def start_of(items: Sequence[Item]) -> tuple[list[Item], bool]:
             least = min(item.least, SHORTEST)
             if least:
                 kept.append(Item(item.what, least, least))
-            # Several small steps may follow a gap that may be empty: only then look past it.
-            if item.least or isinstance(item.what, Group):
+            if item.least or literal_length(kept) >= ENOUGH:
                 return kept, True
             kept.append(Item(item.what, 0, None, item.lazy))
         else:

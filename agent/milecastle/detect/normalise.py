@@ -12,10 +12,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import re2
-
 from milecastle.detect.candidate import Unfinished
 from milecastle.detect.encodings import Decoded, Layer, Shape, layers
+from milecastle.detect.patterns import set_of
 from milecastle.detect.rules import Rule
 from milecastle.model import Finding
 
@@ -27,7 +26,6 @@ GROWTH = 8
 FREE = 4 << 20
 MARGIN = 160
 """Characters of plain text around a decoded run that are read with it, for context."""
-MEMORY = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +102,7 @@ class Decoder:
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._layers: tuple[Layer, ...] = layers(prefixes(rules))
-        options = re2.Options()
-        options.max_mem = MEMORY
-        options.never_capture = True
-        options.log_errors = False
-        self._gates = re2.Set.SearchSet(options)
-        self._gates.Add(r"\A")
-        for layer in self._layers:
-            self._gates.Add(layer.gate.encode())
-        self._gates.Compile()
+        self._gates = set_of(layer.gate for layer in self._layers)
 
     def views(self, text: str) -> Iterator[View]:
         """Yield what the text says once decoded; nothing for ordinary prose.

@@ -1,5 +1,8 @@
-"""The pattern engine: one RE2 Set over all rules says which of them can match, then only those
-are matched exactly and their candidates checked.
+"""The pattern engine: an RE2 Set over a category's rules says which of them can match, then only
+those are matched exactly and their candidates checked.
+
+One Set a category, not one for all: an automaton's states are products, and the gaps in rules for
+prose would be multiplied with the prefixes of tokens.
 
 RE2 is linear in the text whatever the pattern. A Set whose automaton has no memory left answers
 "nothing", so one more expression that matches every text stands in it: where that one is missing
@@ -21,8 +24,8 @@ from milecastle.detect.rules import Rule, compiled
 from milecastle.detect.taxonomy import ids
 from milecastle.model import Finding, Segment
 
-MEMORY = 48 << 20
-"""Bytes that the Set's program and automaton may take."""
+MEMORY = 20 << 20
+"""Bytes that one category's program and automaton may take; it starts anew when they are full."""
 CANDIDATES = 20_000
 """Matches that are looked at in one text, of all rules together."""
 LONGEST = 20_000
@@ -45,6 +48,20 @@ class Spans:
     secret: tuple[int, int]
     name: tuple[int, int]
     whole: tuple[int, int]
+
+
+def set_of(expressions: Iterable[str]) -> re2.Set:
+    """Compile expressions to be looked for at once; number 0 stands in every text."""
+    options = re2.Options()
+    options.max_mem = MEMORY
+    options.never_capture = True
+    options.log_errors = False
+    made = re2.Set.SearchSet(options)
+    made.Add(EVERY_TEXT)
+    for expression in expressions:
+        made.Add(expression.encode())
+    made.Compile()
+    return made
 
 
 class Exact:
@@ -79,15 +96,10 @@ class Patterns:
         self._rules = tuple(rules)
         self._key = key
         self._exact: dict[int, Exact] = {}
-        options = re2.Options()
-        options.max_mem = MEMORY
-        options.never_capture = True
-        options.log_errors = False
-        self._set = re2.Set.SearchSet(options)
-        self._set.Add(EVERY_TEXT)
-        for rule in rules:
-            self._set.Add(rule.trigger.encode())
-        self._set.Compile()
+        self._sets: list[tuple[re2.Set, list[int]]] = []
+        for category in dict.fromkeys(rule.category for rule in rules):
+            numbers = [n for n, rule in enumerate(rules) if rule.category == category]
+            self._sets.append((set_of(rules[n].trigger for n in numbers), numbers))
 
     def scan(self, segment: Segment) -> list[Finding]:
         """Return the findings, in order of place; Unfinished where a budget ran out."""
@@ -113,10 +125,14 @@ class Patterns:
 
     def triggered(self, data: bytes) -> list[int]:
         """Return the numbers of the rules that may match, in order of the rules."""
-        hit = self._set.Match(data)
-        if not hit or 0 not in hit:
-            raise Unfinished("the automaton ran out of memory")
-        return sorted(number - 1 for number in hit if number)
+        found = []
+        for expressions, numbers in self._sets:
+            hit = expressions.Match(data)
+            if not hit or 0 not in hit:
+                raise Unfinished("the automaton ran out of memory")
+            if len(hit) > 1:
+                found += [numbers[place - 1] for place in hit if place]
+        return sorted(found)
 
     def matches(self, number: int, data: bytes, start: int = 0) -> Iterator[Spans]:
         """Yield where a rule matches, from a byte offset on."""

@@ -11,9 +11,9 @@ import re2
 from milecastle.detect.candidate import Unfinished
 from milecastle.detect.encodings import INVISIBLE_CLASS
 from milecastle.detect.expressions import unfinished
+from milecastle.detect.patterns import set_of
 from milecastle.detect.rules import Rule, compiled
 
-MEMORY = 24 << 20
 BREAKS = frozenset("\"'`<>()[]{},")
 JOINTS = re.compile(r"[-'’.:;!?…—–*]+")
 HEADLESS = re.compile(
@@ -38,30 +38,29 @@ class Tails:
     """
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        options = re2.Options()
-        options.max_mem = MEMORY
-        options.never_capture = True
-        options.log_errors = False
-        self._set = re2.Set.SearchSet(options)
-        self._set.Add(r"\A")
-        self._numbers: list[int] = []
         self._expressions: dict[int, str] = {}
         self._exact: dict[int, re2._Regexp] = {}
+        headed: dict[str, list[int]] = {}
         for number, rule in enumerate(rules):
             expression = expression_of(rule) if rule.category != "injection" else ""
             if expression:
                 self._expressions[number] = expression
                 if not HEADLESS.match(rule.pattern):
-                    self._set.Add(expression.encode())
-                    self._numbers.append(number)
-        self._set.Compile()
+                    headed.setdefault(rule.category, []).append(number)
+        self._sets = [
+            (set_of(self._expressions[number] for number in numbers), numbers)
+            for numbers in headed.values()
+        ]
 
     def open(self, data: bytes) -> list[int]:
         """Return the numbers of the rules that are in the middle of something at the end."""
-        hit = self._set.Match(data)
-        if not hit or 0 not in hit:
-            raise Unfinished("the automaton of unfinished secrets ran out of memory")
-        return [self._numbers[place - 1] for place in hit if place]
+        found: list[int] = []
+        for expressions, numbers in self._sets:
+            hit = expressions.Match(data)
+            if not hit or 0 not in hit:
+                raise Unfinished("the automaton of unfinished secrets ran out of memory")
+            found += [numbers[place - 1] for place in hit if place]
+        return found
 
     def knows(self, number: int) -> bool:
         """Tell whether it is known what this rule's unfinished matches look like."""
