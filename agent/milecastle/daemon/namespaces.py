@@ -76,15 +76,19 @@ class Namespaces:
             await asyncio.sleep(SWEEP_SECONDS)
 
     def sweep(self, present: dict[int, list[int]]) -> None:
-        """Take up what is new in ``present`` (inode -> pids), give up what is not in it."""
-        for inode, pids in present.items():
-            if inode not in self._served:
-                pid = next((pid for pid in pids if self._is_watched(pid)), None)
-                if pid is not None:
-                    self._take_up(inode, pid)
-        for inode in self._served.keys() - present.keys():
+        """Take up the namespaces in ``present`` (inode -> pids) that hold a watched process, give
+        up those that hold none any more.
+        """
+        watched = {
+            inode: pid
+            for inode, pids in present.items()
+            if (pid := next(filter(self._is_watched, pids), None)) is not None
+        }
+        for inode, pid in watched.items():
+            self._take_up(inode, pid)
+        for inode in self._served.keys() - watched.keys():
             self._give_up(inode)
-        for inode in self._unfit.keys() - present.keys():
+        for inode in self._unfit.keys() - watched.keys():
             del self._unfit[inode]
 
     def meet(self, pid: int) -> None:
