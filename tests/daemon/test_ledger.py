@@ -178,9 +178,9 @@ async def test_account_and_client_come_from_the_record(ledger, connect, shared):
     cookie = connect()
     record = told(
         cookie=cookie,
-        client={"id": "openai-python", "evidence": "user agent"},
         account={"kind": "project_key", "fingerprint": "f0f0", "organisation": "org-1"},
     )
+    record["attribution"] = {"process": {"client": "openai-python"}}  # as the recorder left it
     ledger.called(record, shared.attributor.recall(cookie))
     (use,) = await ledger.ask(lambda r: listing.inventory(r.connection))
     assert use["process"]["client"] == "openai-python"

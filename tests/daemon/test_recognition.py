@@ -69,3 +69,21 @@ def test_a_copy_of_an_executable_under_an_agents_path_is_known_by_its_path(recog
     process = recognised(str(copy), "-c", "echo; read x")
     assert process.client == "opencode"
     assert process.client_evidence == f"exe {copy}"
+
+
+@pytest.mark.parametrize(
+    ("known", "told", "expected"),
+    [
+        (None, {"id": "openai-python", "evidence": "user agent x"}, "openai-python"),
+        ("vscode", {"id": "github-copilot", "evidence": "user agent x"}, "github-copilot"),
+        ("aider", {"id": "openai-python", "evidence": "user agent x"}, "aider"),
+        (None, {"id": "made-up", "evidence": "x"}, None),
+        (None, {"id": 5, "evidence": "x"}, None),
+        (None, "openai-python", None),
+        (None, None, None),
+    ],
+)
+def test_a_request_s_own_word_completes_a_process_and_never_overrules_it(known, told, expected):
+    process = {"client": known, "client_evidence": ""}
+    Recognition(clients.shipped()).complete(process, told)
+    assert process["client"] == expected

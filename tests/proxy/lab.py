@@ -24,11 +24,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from milecastle.catalogue import clients
 from milecastle.inspection import Block, Chunk, Context, Forward
 from milecastle.model import OnFailure, RequestHead, ResponseHead, Service
 from milecastle.proxy import assembly, trust
 from milecastle.proxy.certificates import Leaves
 from milecastle.proxy.checkpoint import Checkpoint
+from milecastle.proxy.claims import Claims
 from milecastle.proxy.ledger import Ledger, at_once
 from milecastle.proxy.link import Caller, Listener
 from milecastle.proxy.orders import Orders, Watch
@@ -666,7 +668,14 @@ async def lab(
     bundle = trust.private_file("test-upstream", "\n".join(pems).encode())
     master = assembly.assemble(
         watch,
-        Ledger(records.append, time.time, os.urandom, defer, lambda *told: seen.append(told)),
+        Ledger(
+            records.append,
+            time.time,
+            os.urandom,
+            defer,
+            lambda *told: seen.append(told),
+            Claims(clients.shipped(), b"k" * 32),
+        ),
         checkpoint,
         leaves,
         body_limit=limit,

@@ -93,3 +93,14 @@ async def test_where_the_policy_blocks_the_service_a_websocket_is_refused_with_o
         assert got.status == 403
         assert gate.provider.received == []
         writer.close()
+
+
+async def test_a_record_says_whose_account_and_which_client_and_holds_no_key():
+    async with lab() as gate:
+        fields = {"Authorization": "Bearer sk-proj-hush-hush", "User-Agent": "OpenAI/Python 1.99.7"}
+        await gate.call(b"{}", headers=fields)
+        (record,) = await gate.recorded()
+        assert record["client"]["id"] == "openai-python"
+        assert record["account"]["kind"] == "project_key"
+        assert len(record["account"]["fingerprint"]) == 16
+        assert "hush" not in str(record)

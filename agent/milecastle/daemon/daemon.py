@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -163,11 +162,17 @@ class Daemon:
         names = Names(kernel, self._catalogue, ca.covers)
         names.hand_over()
         chronicle = Chronicle(cgroups=cgroups.resolve("auto"))
+        recognition = Recognition(clients.shipped())
         self._attributor = Attributor(
-            ProcessTable(self._hashes), chronicle, self._service_of, Recognition(clients.shipped())
+            ProcessTable(self._hashes), chronicle, self._service_of, recognition
         )
         recorder = Recorder(
-            store, self._attributor, self._rules.standing, now=time.time, entered=ledger.called
+            store,
+            self._attributor,
+            self._rules.standing,
+            now=time.time,
+            complete=recognition.complete,
+            entered=ledger.called,
         )
         self._namespaces = Namespaces(
             kernel,
@@ -270,9 +275,8 @@ class Daemon:
     def _configuration(self, chain: str) -> Callable[[], dict[str, Any]]:
         """Return what workers are told at their hello; the policy is always the current one."""
         settings = self._settings
-        key = secrets.token_bytes(32)
         fixed = {
-            "key": key,
+            "key": preparing.key(settings),
             "settings": {
                 "capture": settings.capture,
                 "body_limit": BODY_LIMIT,

@@ -20,7 +20,7 @@ from milecastle.catalogue import SELFTEST
 from milecastle.kernel import Flow
 from milecastle.kernel.flows import UDP
 from milecastle.kernel.layout import Outcome, Reason
-from milecastle.model import Attribution, Process, Service
+from milecastle.model import Attribution, Service
 from milecastle.store import Register, coverage, listing
 from milecastle.store.entries import Account, Called, Entry, Named, Noted, Opened
 
@@ -164,7 +164,7 @@ class Ledger:
                 at=at,
                 process=process,
                 service=service.id,
-                client=client_of(record, process),
+                client=client_of(record),
                 account=account_of(record),
                 request_bytes=record.get("request_bytes") or 0,
                 response_bytes=record.get("response_bytes") or 0,
@@ -275,13 +275,11 @@ def complain(future: asyncio.Future[Any]) -> None:
         log.error("the ledger failed: %s", type(error).__name__, exc_info=error)
 
 
-def client_of(record: Mapping[str, Any], process: Process | None) -> str | None:
-    """Return the AI client that an exchange came from, where the process is not one itself."""
-    if process is not None and process.client:
-        return process.client
-    told = record.get("client")
-    found = told.get("id") if isinstance(told, Mapping) else None
-    return found[:64] if isinstance(found, str) else None
+def client_of(record: Mapping[str, Any]) -> str | None:
+    """Return the AI client that an exchange came from, as the recorder has completed it."""
+    process = (record.get("attribution") or {}).get("process") or {}
+    found = process.get("client")
+    return found if isinstance(found, str) else None
 
 
 def account_of(record: Mapping[str, Any]) -> Account | None:

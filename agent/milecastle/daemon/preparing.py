@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import secrets
 import shutil
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from pathlib import Path
 from milecastle.daemon import accounts
 from milecastle.daemon.supervisor import Spec
 from milecastle.settings import Settings
+
+KEY = 32
 
 
 def folders(settings: Settings, who: accounts.Accounts) -> None:
@@ -35,6 +38,20 @@ def only_one(run_dir: Path) -> Iterator[None]:
         except BlockingIOError:
             raise OSError(f"another milecastled runs with {run_dir}") from None
         yield
+
+
+def key(settings: Settings) -> bytes:
+    """Return the host's key for digests and fingerprints: equal values stay equal for good."""
+    file = settings.state_dir / "digest.key"
+    with contextlib.suppress(FileExistsError):
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with open(os.open(file, flags, 0o600), "wb") as new:  # noqa: PTH123 - a descriptor
+            new.write(secrets.token_bytes(KEY))
+    made = file.read_bytes()
+    if len(made) == KEY:
+        return made
+    file.unlink()  # a crash or a full disk left a piece of one
+    return key(settings)
 
 
 def published_catalogue(settings: Settings) -> list[Path]:

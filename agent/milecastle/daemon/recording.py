@@ -33,13 +33,17 @@ class Recorder:
         attributor: Attributor,
         standing: Callable[[str | None], Standing],
         now: Callable[[], float],
+        complete: Callable[[dict[str, Any], object], None] = lambda _process, _told: None,
         entered: Callable[[Event, Attribution | None], None] = lambda _record, _known: None,
     ) -> None:
-        """``entered`` is told of each record that was stored, with its attribution."""
+        """``complete`` notes in a process which client a worker says it is; ``entered`` is told
+        of each record that was stored, with its attribution.
+        """
         self._store = store
         self._attributor = attributor
         self._standing = standing
         self._now = now
+        self._complete = complete
         self._entered = entered
         self._followers: dict[object, Callable[[Event], None]] = {}
         self._flush: asyncio.TimerHandle | None = None
@@ -52,7 +56,9 @@ class Recorder:
         known = self._attributor.recall(cookie) if isinstance(cookie, int) else None
         service = record.get("service")
         standing = self._standing(service if isinstance(service, str) else None)
-        record["attribution"] = attribution_record(known, standing)
+        record["attribution"] = told = attribution_record(known, standing)
+        if known is not None:
+            self._complete(told["process"], record.get("client"))
         try:
             stored = self._store.add(record, self._now())
         except ParseError as error:

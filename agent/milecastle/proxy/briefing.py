@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from milecastle import catalogue, detect, inspection, policy, shipped
+from milecastle.catalogue import clients
 from milecastle.model import ParseError, Problem
 from milecastle.proxy.link import Welcome
 from milecastle.proxy.orders import Orders
@@ -27,6 +28,7 @@ class Briefing:
         self._rules = detect.rules.load(rule_files())
         self.catalogue, problems = catalogue.load(self._catalogue_files)
         log_problems("shipped catalogue", problems)
+        self.clients = clients.shipped()
 
     def orders(self, welcome: Welcome) -> Orders:
         """Return what to act on. ParseError where the daemon sent a policy that can't be read."""

@@ -284,6 +284,7 @@ class Gate:
             cookie=caller.cookie if caller else 0,
             limit=self._body_limit,
             overseer=self,
+            client=caller.process.client if caller and caller.process else None,
         )
         flow.metadata[passage.KEY] = way
         return way

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from mitmproxy import http
 
 from milecastle.model import Service
-from milecastle.proxy import guard, records
+from milecastle.proxy import guard, heads, records
+from milecastle.proxy.claims import Claims
 from milecastle.proxy.link import Caller
 from milecastle.proxy.passage import Passage
 
@@ -34,6 +35,8 @@ class Ledger:
     defer: Callable[[Act], object] = at_once
     tell: Callable[[int, str, str], None] = lambda _cookie, _name, _outcome: None
     """Told the name of a connection and what became of it."""
+    claims: Claims | None = None
+    """Reads what a request says of its sender."""
 
     def exchange_id(self, now: float) -> str:
         """Return a new id, unique on this host."""
@@ -46,7 +49,19 @@ class Ledger:
         way.recorded = True
         ended = self.clock()
         status = flow.response.status_code if flow.response else None
-        self.defer(lambda: self._tell(lambda: exchange_record(flow, way, ended, status)))
+        self.defer(
+            lambda: self._tell(
+                lambda: exchange_record(flow, way, ended, status) | self._claimed(flow, way)
+            )
+        )
+
+    def _claimed(self, flow: http.HTTPFlow, way: Passage) -> records.Record:
+        """Return what the exchange says of client and account."""
+        if self.claims is None:
+            return {}
+        answered = heads.lowered(flow.response.headers) if flow.response else {}
+        asked = heads.lowered(flow.request.headers)
+        return self.claims.of(way.host, flow.request.path, asked, answered, way.client)
 
     def seen(self, caller: Caller | None, name: str, outcome: str) -> None:
         """Tell that a connection was ``decrypted``, ``passed``, ... under this name."""

@@ -34,6 +34,8 @@ class Passage:
     limit: int
     overseer: Overseer
     host: str = ""
+    client: str | None = None
+    """The AI client that the process is known as."""
     service: Service | None = None
     inspection: Inspection | None = None
     waved: bool = False

@@ -18,6 +18,7 @@ from milecastle.model import ParseError
 from milecastle.proxy import assembly, briefing, resolve, trust
 from milecastle.proxy.certificates import Leaves, Signer
 from milecastle.proxy.checkpoint import Checkpoint
+from milecastle.proxy.claims import Claims
 from milecastle.proxy.ledger import Ledger
 from milecastle.proxy.line import LineError
 from milecastle.proxy.link import Link, Listener, Welcome
@@ -83,6 +84,7 @@ class Worker:
                 os.urandom,
                 lambda act: loop.call_later(RECORDED_AFTER, act),
                 link.seen,
+                Claims(self._briefing.clients, welcome.key),
             ),
             self._checkpoint,
             Leaves(self._signer.sign, welcome.chain, time.time),

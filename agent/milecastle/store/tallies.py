@@ -15,16 +15,18 @@ from milecastle.store import coverage
 from milecastle.store.entries import LONGEST, Account, Called, Noted, Opened, program_key
 
 MOST = 1 << 60
+AMOUNTS = ("request_bytes", "response_bytes", "input_tokens", "output_tokens")
 ACCOUNTS = 32
 """Most accounts that are kept for one row of the inventory."""
 
 USE = """
 INSERT INTO inventory (key, service, uid, process, client, first, last, connections, calls,
     request_bytes, response_bytes, input_tokens, output_tokens)
-VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)
+VALUES (:key, :service, :uid, :process, coalesce(:caller, :client), :first, :last, :connections,
+    :calls, :request_bytes, :response_bytes, :input_tokens, :output_tokens)
 ON CONFLICT (key) DO UPDATE SET
     process = excluded.process,
-    client = coalesce(excluded.client, client),
+    client = coalesce(:caller, client, :client),
     first = min(first, excluded.first),
     last = max(last, excluded.last),
     connections = connections + excluded.connections,
@@ -68,12 +70,12 @@ class Use:
     def __init__(self, service: str, process: Process | None, at: float) -> None:
         self.service = service
         self.process = process
-        self.client = process.client if process else None
+        self.caller: str | None = None
+        """The AI client that calls say they come from."""
         self.span = Span(at, at)
         self.connections = 0
         self.calls = 0
-        self.amounts = [0, 0, 0, 0]
-        """Bytes of requests and answers, tokens in and out."""
+        self.amounts = [0] * len(AMOUNTS)
         self.states: dict[tuple[str, str], Span] = {}
         self.accounts: dict[Account, Span] = {}
 
@@ -105,10 +107,8 @@ class Tallies:
         """Count an exchange."""
         use = self._use(entry.process, entry.service, entry.at)
         use.calls += 1
-        use.client = use.client or entry.client
-        told = (
-            entry.request_bytes, entry.response_bytes, entry.input_tokens, entry.output_tokens,
-        )  # fmt: skip
+        use.caller = entry.client or use.caller
+        told = (getattr(entry, amount) for amount in AMOUNTS)
         use.amounts = [min(a + b, MOST) for a, b in zip(use.amounts, told, strict=True)]
         if entry.account:
             use.accounts.setdefault(entry.account, Span(entry.at, entry.at)).add(entry.at)
@@ -125,11 +125,19 @@ class Tallies:
         """Add the sums to what is kept."""
         for key, use in self._uses.items():
             process = use.process
-            row = (
-                "\x1f".join(key), use.service, process.uid if process else None,
-                orjson.dumps(program(process)).decode(), use.client,
-                use.span.first, use.span.last, use.connections, use.calls, *use.amounts,
-            )  # fmt: skip
+            row = {
+                "key": "\x1f".join(key),
+                "service": use.service,
+                "uid": process.uid if process else None,
+                "process": orjson.dumps(program(process)).decode(),
+                "client": process.client if process else None,
+                "caller": use.caller,
+                "first": use.span.first,
+                "last": use.span.last,
+                "connections": use.connections,
+                "calls": use.calls,
+                **dict(zip(AMOUNTS, use.amounts, strict=True)),
+            }
             ((number,),) = connection.execute(USE, row).fetchall()
             connection.executemany(
                 SEEN,
