@@ -196,11 +196,11 @@ def fresh(db: sqlite3.Connection, key: tuple[str, int, int], record: Record, kno
         message = finding.get("message")
         if message is not None:
             count += message >= known
-        elif finding.get("direction") != "request" or not finding.get("digest") or not known:
+        elif finding.get("direction") != "request" or not finding.get("digest"):
             count += 1
         else:
             mark = f"!{finding['rule']}!{finding['digest']}"
             row = (family, mark, session, exchange, 0, None, 0)
             put = "INSERT OR IGNORE INTO said VALUES (?,?,?,?,?,?,?)"
-            count += db.execute(put, row).rowcount
+            count += db.execute(put, row).rowcount or not known
     return count

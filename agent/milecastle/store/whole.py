@@ -38,11 +38,10 @@ class Whole:
     def __call__(self, record: Record) -> Record:
         """Return the record with its whole history, as far as that is known and fits."""
         thread = record.get("thread") or {}
-        missing = thread.get("lost", 0) + (thread.get("kept") or {}).get("count", 0)
         own = record["attributes"].get(ASKED)
-        if not missing or own is None:
+        if own is None or not (thread.get("kept") or thread.get("lost")):
             return record
-        earlier = self._earlier(thread)
+        earlier, missing = self._earlier(thread)
         attributes = dict(record["attributes"])
         for message in attributes.pop(INSTRUCTIONS, None) or ():
             at = message["at"]
@@ -52,27 +51,29 @@ class Whole:
             else:  # it has lost its place, but is still to be read
                 own = [said, *own]
         attributes[ASKED] = [*earlier, *own]
-        if len(earlier) < missing and (not earlier or thread.get("lost")):
-            attributes[OMITTED] = missing - len(earlier)
+        if missing:
+            attributes[OMITTED] = missing
         return {**record, "attributes": attributes}
 
-    def _earlier(self, thread: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return the messages before a record's own, none where they don't fit."""
+    def _earlier(self, thread: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
+        """Return the messages before a record's own, and how many are missing; all or none fit."""
         runs: list[list[dict[str, Any]]] = []
         size = 0
+        missing = thread.get("lost", 0)
         source = thread.get("kept")
         wanted = source["messages"] if source else 0
         for _ in range(LONGEST):
             record = self._find(source["exchange"]) if source else None
-            if record is None or wanted <= 0:
+            if record is None:
                 break
-            run, source, wanted = before(record, wanted)
+            run, lost, source, wanted = before(record, wanted)
+            missing += lost
             size += sum(map(self._size, run))
             if size > self._left:
-                return []
+                return [], missing + wanted + sum(map(len, runs)) + len(run)
             runs.append(run)
         self._left -= size
-        return [message for run in reversed(runs) for message in run]
+        return [message for run in reversed(runs) for message in run], missing + wanted
 
     def _size(self, message: dict[str, Any]) -> int:
         size = self._sizes.get(id(message))
@@ -81,10 +82,12 @@ class Whole:
         return size
 
 
-def before(record: Record, wanted: int) -> tuple[list[dict[str, Any]], dict[str, Any] | None, int]:
+def before(
+    record: Record, wanted: int
+) -> tuple[list[dict[str, Any]], int, dict[str, Any] | None, int]:
     """Return those of an exchange's first ``wanted`` messages that it holds itself.
 
-    Also where the ones before them are kept, and how many of those are wanted.
+    Also how many of them nobody holds, where the ones before are kept, and how many of those.
     """
     own = record["attributes"].get(ASKED) or []
     answer = record["attributes"].get(ANSWERED) or []
@@ -93,4 +96,7 @@ def before(record: Record, wanted: int) -> tuple[list[dict[str, Any]], dict[str,
     start = total - len(own)
     run = [*own[: max(wanted - start, 0)], *answer[: max(wanted - total, 0)]]
     source = thread.get("kept")
-    return run, source, min(wanted, source["messages"]) if source else 0
+    if source is None:
+        return run, min(start, wanted), None, 0
+    lost = min(max(wanted - source["count"], 0), thread.get("lost", 0))
+    return run, lost, source, min(wanted, source["messages"])
