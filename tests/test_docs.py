@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from milecastle import settings, wire
-from milecastle.catalogue import reading
+from milecastle.catalogue import clients, reading
 from milecastle.cli.main import COMMANDS
 from milecastle.policy import ACTIONS, cases, conditions, document
 from milecastle.yamldoc import Mapping, Scalar, Sequence, compose
@@ -32,6 +32,10 @@ NAMED = {
     "a key of a catalogue file": (
         "docs/CONFIGURATION.md",
         {**reading.KEYS, **reading.SERVICE, **reading.CALL},
+    ),
+    "a key of a client": (
+        "docs/CONFIGURATION.md",
+        {**clients.CLIENT, **dict.fromkeys(clients.KINDS)},
     ),
     "a key of a policy": (
         "docs/POLICY.md",

@@ -42,7 +42,18 @@ def filled(daemon, book):
     ]  # fmt: skip
     account = Account("organisation_key", "0123456789abcdef", "org-1")
     entries += [
-        Called(NOW, NASTY, "openai", "claude-code", account, 1 << 30, 1 << 40, 1 << 30, 1 << 30),
+        Called(
+            NOW,
+            NASTY,
+            "openai",
+            "claude-code",
+            "exe x",
+            account,
+            1 << 30,
+            1 << 40,
+            1 << 30,
+            1 << 30,
+        ),
         Noted(NOW, NASTY, "openai", coverage.INSPECTED),
         Noted(NOW, NASTY, "openai", coverage.METADATA, "client_refused_certificate"),
     ]

@@ -126,8 +126,8 @@ def test_the_inventory_counts_programs_and_not_processes(book):
 def test_calls_bytes_tokens_and_accounts_add_up(book):
     account = Account("api_key", "f1", "org-1")
     call = {"request_bytes": 10, "response_bytes": 20, "input_tokens": 3, "output_tokens": 4}
-    book.write([opened(1), Called(NOW + 1, ADA, "openai", None, account, **call)], NOW)
-    book.write([Called(NOW + 9, ADA, "openai", "aider", account, **call)], NOW)
+    book.write([opened(1), Called(NOW + 1, ADA, "openai", account=account, **call)], NOW)
+    book.write([Called(NOW + 9, ADA, "openai", "aider", "exe x", account, **call)], NOW)
     (row,) = inventory(book)
     assert (row["connections"], row["calls"]) == (1, 2)
     assert row["bytes"] == {"request": 20, "response": 40}

@@ -16,15 +16,21 @@ def named(process: Mapping[str, Any]) -> str:
 
 def called(process: Mapping[str, Any]) -> str:
     """Return a process by the AI client that it is, else as ``named`` does."""
-    client = process.get("client")
+    client = known_client(process)
     return f"{client}[{process.get('pid')}]" if client else named(process)
+
+
+def known_client(process: Mapping[str, Any]) -> str | None:
+    """Return the AI client that a process is; not one that only its requests say it is."""
+    by_word_alone = str(process.get("client_evidence") or "").startswith("user agent")
+    return None if by_word_alone else process.get("client")
 
 
 def program(process: Mapping[str, Any]) -> str:
     """Return a program in a word: the AI client that it is, its script, or its executable."""
     script = process.get("script") or ""
     path = script if script and script != "-c" else process.get("exe") or process.get("comm")
-    return process.get("client") or str(path or "unknown").rstrip("/").rsplit("/", 1)[-1]
+    return known_client(process) or str(path or "unknown").rstrip("/").rsplit("/", 1)[-1]
 
 
 def plain(value: object) -> str:

@@ -159,12 +159,14 @@ class Ledger:
         if isinstance(cookie, int):
             name = Named(cookie, service.id, record["host"], "redirected", calls=1)
             self._correct(name)
+        client, evidence = client_of(record)
         self._add(
             Called(
                 at=at,
                 process=process,
                 service=service.id,
-                client=client_of(record),
+                client=client,
+                evidence=evidence,
                 account=account_of(record),
                 request_bytes=record.get("request_bytes") or 0,
                 response_bytes=record.get("response_bytes") or 0,
@@ -275,11 +277,13 @@ def complain(future: asyncio.Future[Any]) -> None:
         log.error("the ledger failed: %s", type(error).__name__, exc_info=error)
 
 
-def client_of(record: Mapping[str, Any]) -> str | None:
-    """Return the AI client that an exchange came from, as the recorder has completed it."""
+def client_of(record: Mapping[str, Any]) -> tuple[str | None, str]:
+    """Return the AI client that an exchange came from and what gave it away.
+
+    Both stand in the attribution, as the recorder has completed it.
+    """
     process = (record.get("attribution") or {}).get("process") or {}
-    found = process.get("client")
-    return found if isinstance(found, str) else None
+    return process.get("client"), process.get("client_evidence") or ""
 
 
 def account_of(record: Mapping[str, Any]) -> Account | None:

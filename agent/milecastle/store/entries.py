@@ -77,6 +77,8 @@ class Called:
     process: Process | None
     service: str
     client: str | None = None
+    evidence: str = ""
+    """What gave the client away."""
     account: Account | None = None
     request_bytes: int = 0
     response_bytes: int = 0

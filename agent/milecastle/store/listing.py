@@ -27,15 +27,15 @@ FROM connections c JOIN processes p ON p.number = c.process
 WHERE c.number < :before AND (:uid IS NULL OR p.uid = :uid) ORDER BY c.number DESC LIMIT :limit
 """
 INVENTORY = """
-SELECT number, service, uid, process, client, first, last, connections, calls, request_bytes,
-    response_bytes, input_tokens, output_tokens
+SELECT number, service, uid, process, client, evidence, first, last, connections, calls,
+    request_bytes, response_bytes, input_tokens, output_tokens
 FROM inventory WHERE :uid IS NULL OR uid = :uid ORDER BY last DESC LIMIT :limit
 """
 ACCOUNTS = """
 SELECT inventory, kind, fingerprint, organisation, first, last FROM accounts ORDER BY last DESC
 """
 COVERAGE = """
-SELECT i.service, i.uid, i.process, i.client, c.state, c.code, c.first, c.last, c.count
+SELECT i.service, i.uid, i.process, i.client, i.evidence, c.state, c.code, c.first, c.last, c.count
 FROM coverage c JOIN inventory i ON i.number = c.inventory
 WHERE :uid IS NULL OR i.uid = :uid ORDER BY c.last DESC LIMIT :limit
 """
@@ -96,7 +96,7 @@ def inventory(db: sqlite3.Connection, uid: int | None = None) -> list[dict[str, 
             used.setdefault(row, []).append(told)
     return [
         {
-            **used_by(service, number_of_user, process, client),
+            **used_by(service, number_of_user, process, client, evidence),
             "first": first,
             "last": last,
             "connections": opened,
@@ -106,17 +106,19 @@ def inventory(db: sqlite3.Connection, uid: int | None = None) -> list[dict[str, 
             "accounts": used.get(number, []),
         }
         for (
-            number, service, number_of_user, process, client, first, last, opened, calls,
+            number, service, number_of_user, process, client, evidence, first, last, opened, calls,
             request, response, asked, answered,
         ) in rows
     ]  # fmt: skip
 
 
-def used_by(service: str, uid: int | None, process: str, client: str | None) -> dict[str, Any]:
+def used_by(
+    service: str, uid: int | None, process: str, client: str | None, evidence: str
+) -> dict[str, Any]:
     """Return what inventory and coverage say alike: which program of which user, which service."""
     who = orjson.loads(process)
     user, container = who.pop("user", None), who.pop("container", None)
-    program = {**who, "client": client}
+    program = {**who, "client": client, "client_evidence": evidence}
     return {
         "service": service,
         "user": user,
@@ -132,14 +134,14 @@ def seen(db: sqlite3.Connection, uid: int | None = None) -> list[dict[str, Any]]
         rows = db.execute(COVERAGE, {"uid": uid, "limit": PAGE}).fetchall()
     return [
         {
-            **used_by(service, user, process, client),
+            **used_by(service, user, process, client, evidence),
             "state": state,
             "reason": coverage.CODES.get(code, code) or None,
             "from": first,
             "to": last,
             "count": count,
         }
-        for service, user, process, client, state, code, first, last, count in rows
+        for service, user, process, client, evidence, state, code, first, last, count in rows
     ]
 
 

@@ -70,6 +70,7 @@ MIGRATIONS = (
         uid INTEGER,
         process TEXT NOT NULL,
         client TEXT,
+        evidence TEXT NOT NULL,
         first REAL NOT NULL,
         last REAL NOT NULL,
         connections INTEGER NOT NULL,

@@ -20,13 +20,14 @@ ACCOUNTS = 32
 """Most accounts that are kept for one row of the inventory."""
 
 USE = """
-INSERT INTO inventory (key, service, uid, process, client, first, last, connections, calls,
-    request_bytes, response_bytes, input_tokens, output_tokens)
-VALUES (:key, :service, :uid, :process, coalesce(:caller, :client), :first, :last, :connections,
+INSERT INTO inventory (key, service, uid, process, client, evidence, first, last, connections,
+    calls, request_bytes, response_bytes, input_tokens, output_tokens)
+VALUES (:key, :service, :uid, :process, :client, :evidence, :first, :last, :connections,
     :calls, :request_bytes, :response_bytes, :input_tokens, :output_tokens)
 ON CONFLICT (key) DO UPDATE SET
     process = excluded.process,
-    client = coalesce(:caller, client, :client),
+    evidence = CASE WHEN :calls AND :client THEN :evidence ELSE evidence END,
+    client = CASE WHEN :calls THEN coalesce(:client, client) ELSE coalesce(client, :client) END,
     first = min(first, excluded.first),
     last = max(last, excluded.last),
     connections = connections + excluded.connections,
@@ -70,8 +71,8 @@ class Use:
     def __init__(self, service: str, process: Process | None, at: float) -> None:
         self.service = service
         self.process = process
-        self.caller: str | None = None
-        """The AI client that calls say they come from."""
+        self.client = process.client if process else None
+        self.evidence = process.client_evidence if process else ""
         self.span = Span(at, at)
         self.connections = 0
         self.calls = 0
@@ -107,7 +108,8 @@ class Tallies:
         """Count an exchange."""
         use = self._use(entry.process, entry.service, entry.at)
         use.calls += 1
-        use.caller = entry.client or use.caller
+        if entry.client:
+            use.client, use.evidence = entry.client, entry.evidence
         told = (getattr(entry, amount) for amount in AMOUNTS)
         use.amounts = [min(a + b, MOST) for a, b in zip(use.amounts, told, strict=True)]
         if entry.account:
@@ -130,8 +132,8 @@ class Tallies:
                 "service": use.service,
                 "uid": process.uid if process else None,
                 "process": orjson.dumps(program(process)).decode(),
-                "client": process.client if process else None,
-                "caller": use.caller,
+                "client": use.client,
+                "evidence": use.evidence,
                 "first": use.span.first,
                 "last": use.span.last,
                 "connections": use.connections,

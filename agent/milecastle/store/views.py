@@ -30,6 +30,7 @@ def session(row: Row) -> dict[str, Any]:
         "process": who,
         "user": who.get("user"),
         "container": who.get("container"),
+        "client": who.get("client"),
         "grade": grade,
         "standing": standing,
         "sanctioned": standing == Standing.SANCTIONED,
