@@ -1,4 +1,14 @@
-from milecastle.store.sessions import IDLE_GAP, Candidate, continued, identify, lineage
+from milecastle.store.sessions import (
+    IDLE_GAP,
+    Asked,
+    Candidate,
+    continued,
+    family,
+    identify,
+    lineage,
+    loose,
+    named,
+)
 
 
 def a_session(**changes):
@@ -42,3 +52,45 @@ def test_hosts_outside_the_catalogue_are_kept_apart_by_name():
 def test_ids_differ_in_their_first_digits():
     ids = {identify("lineage", f"exchange{number}")[:6] for number in range(100)}
     assert len(ids) > 95
+
+
+def asked(**changes):
+    usual = {"lineage": "l", "started": 2001.0, "ended": 2002.0, "conversation": None}
+    return Asked(**{**usual, "system": "s", **changes})
+
+
+def test_what_holds_no_conversation_belongs_to_whatever_the_process_last_did():
+    session = a_session(system="s", turns=3)
+    assert loose([session], asked(system=None)).session is session
+
+
+def test_a_beginning_joins_single_questions_but_not_a_conversation():
+    single, conversing = a_session(system="s"), a_session(system="s", turns=1)
+    assert loose([single], asked()).session is single
+    assert loose([conversing], asked()).session is None
+    place = loose([conversing], asked(summary=True))
+    assert (place.session, place.seam) == (conversing, "compacted")
+
+
+def test_children_have_the_eldest_as_their_parent():
+    first = a_session(id="first", system="x", started=1.0)
+    child = a_session(id="child", system="y", started=2.0, parent="first")
+    assert loose([child, first], asked()).parent == "first"
+    assert loose([child], asked()).parent == "first"
+
+
+def test_in_a_conversation_that_has_a_name_other_instructions_make_a_child():
+    session = a_session(id="first", conversation="c", system="s", turns=2)
+    assert named([session], asked(), known=True).seam is None
+    assert named([session], asked(), known=False).seam == "compacted"
+    assert named([session], asked(system="t"), known=False).parent == "first"
+    assert named([], asked(), known=False) is None
+
+
+def test_a_family_is_one_users_runs_of_one_program():
+    process = {"pid": 5, "exe": "/bin/a", "uid": 1, "started": 7.0}
+    same = family({**process, "pid": 6, "started": 8.0}, "openai", "h", 1)
+    assert family(process, "openai", "h", 1) == same
+    for change in ({"exe": "/bin/b"}, {"uid": 2}, {"container": "c"}):
+        assert family({**process, **change}, "openai", "h", 1) != same
+    assert family({}, "openai", "h", 1) != family({}, "openai", "h", 2)

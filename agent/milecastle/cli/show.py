@@ -134,8 +134,9 @@ def news(exchange: Mapping[str, Any], said: Counter[str]) -> tuple[list[Mapping[
         new = unsaid(everything, said)
         return new, len(everything) - len(new)
     known = max((thread.get("known") or 0) - missing, 0)
-    resent = [*first, *(one for one in asked[:known] if one.get("role") in INSTRUCTING)]
-    new = [*unsaid(resent, said), *asked[known:], *answered]
+    instructing = [one for one in asked if one.get("role") in INSTRUCTING]
+    spoken = [one for one in asked[known:] if one.get("role") not in INSTRUCTING]
+    new = [*unsaid([*first, *instructing], said), *spoken, *answered]
     return new, missing + len(first) + len(asked) + len(answered) - len(new)
 
 

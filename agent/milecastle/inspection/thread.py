@@ -164,6 +164,8 @@ class Rolling:
         """The texts of the open run, until there are two."""
         self._hash: Hash | None = None
         """Of the open run, from the second text on."""
+        self._current: bytes | None = None
+        """The digest as of now, where it was asked for since the last text."""
 
     def say(self, message: Message) -> None:
         """Take the next message."""
@@ -186,6 +188,7 @@ class Rolling:
         if speaker != self._speaker:
             self._close()
             self._speaker = speaker
+        self._current = None
         if not self._run:
             self._run = [text]
             return
@@ -200,11 +203,13 @@ class Rolling:
     def _now(self) -> bytes:
         if not self._run:
             return self._closed
-        if self._hash is None:
-            said = self._threads.normal(self._run[0], squeezed)
-        else:
-            said = self._hash.digest()
-        return self._with(self._speaker, "text", said)
+        if self._current is None:
+            if self._hash is None:
+                said = self._threads.normal(self._run[0], squeezed)
+            else:
+                said = self._hash.digest()
+            self._current = self._with(self._speaker, "text", said)
+        return self._current
 
     def _with(self, speaker: str, kind: str, content: bytes) -> bytes:
         data = b"\0".join((self._closed, speaker.encode(), kind.encode(), content))
