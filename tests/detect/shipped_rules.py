@@ -56,3 +56,21 @@ def personal_engine() -> Engine:
 def personal(text, **where):
     segment = Segment(text, **{"role": "user", "provenance": "user", **where})
     return personal_engine().scan([segment])
+
+
+@cache
+def tool_rules() -> tuple[Rule, ...]:
+    rules, problems = check(files("tool"))
+    assert problems == []
+    return tuple(rules)
+
+
+@cache
+def tool_engine() -> Engine:
+    """The engine with the rules for tool calls alone."""
+    return Engine(tool_rules(), key=KEY)
+
+
+def called(text, label="command", tool="bash", provenance="tool_call"):
+    """Findings in an argument of a tool call."""
+    return tool_engine().scan([Segment(text, "assistant", provenance, label=label, tool=tool)])

@@ -20,6 +20,7 @@ from milecastle.detect.patterns import Patterns
 from milecastle.detect.pii_tables import condense
 from milecastle.detect.resolve import merge
 from milecastle.detect.tails import Tails
+from milecastle.detect.tools import ToolCalls
 from milecastle.model import Finding, Segment
 
 
@@ -45,16 +46,18 @@ class Engine:
     def __init__(self, rules_: Sequence[rules.Rule], *, key: bytes) -> None:
         self.rules = tuple(rules_)
         self.key = key
-        self.patterns = Patterns(self.rules, key)
+        self.of_text = tuple(rule for rule in self.rules if rule.category != "tool")
+        """The rules that read any text; those for tool calls read what a call would do."""
+        self.patterns = Patterns(self.of_text, key)
         self.readers: tuple[Detector, ...] = (self.patterns, *(new(key) for new in READERS))
-        self._detectors = tuple(new(key) for new in DETECTORS)
+        self._detectors = (ToolCalls(self.rules, key), *(new(key) for new in DETECTORS))
         self.decoder = Decoder(self.rules)
         self._memory: OrderedDict[bytes, tuple[Finding, ...]] = OrderedDict()
 
     @cached_property
     def tails(self) -> Tails:
         """What streams need besides; made when the first one begins."""
-        return Tails(self.rules)
+        return Tails(self.of_text)
 
     @classmethod
     def load(cls, rule_files: Sequence[tuple[str, str]], *, key: bytes) -> Engine:

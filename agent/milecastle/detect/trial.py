@@ -10,6 +10,13 @@ from milecastle.detect.rules import Rule
 from milecastle.model import Problem, Segment
 
 
+def tried(rule: Rule, text: str) -> Segment:
+    """Return the text where the rule looks for it: what a tool is to run, or what a user says."""
+    if rule.category == "tool":
+        return Segment(text, "assistant", "tool_call", label="command", tool="bash")
+    return Segment(text, "user", "user")
+
+
 def try_rules(rules: Iterable[Rule]) -> list[Problem]:
     """Return what the rules got wrong, each tried by itself; examples are shown masked."""
     problems = []
@@ -17,7 +24,7 @@ def try_rules(rules: Iterable[Rule]) -> list[Problem]:
         engine = Engine([rule], key=b"trial")
         for wanted, texts in ((True, rule.matches), (False, rule.ignores)):
             for text in texts:
-                if bool(engine.scan([Segment(text, "user", "user")])) != wanted:
+                if bool(engine.scan([tried(rule, text)])) != wanted:
                     what = "does not find" if wanted else "finds"
                     said = f"rule {rule.id!r} {what} {excerpt(text, 12)!r}"
                     hint = f"a text under {'matches' if wanted else 'ignores'}"
