@@ -76,8 +76,7 @@ class EventStream:
         """Return the frame with another document, and new lengths and CRCs."""
         _size(raw[:PRELUDE])
         headers, before = split(raw)
-        if _name(headers) == WRAPPED:
-            outer = _wrapping(before)
+        if _name(headers) == WRAPPED and (outer := _wrapping(before)):
             outer["bytes"] = base64.b64encode(payload).decode()
             payload = orjson.dumps(outer)
         length = struct.unpack(">I", raw[4:8])[0]
@@ -159,16 +158,19 @@ def _name(headers: dict[str, str]) -> str:
 
 
 def _wrapping(payload: bytes) -> dict[str, Json]:
+    """Return the object around a document; empty where it stands bare, as imitations send it."""
     outer = mapping(read_lenient(payload))
+    if "bytes" not in outer and "type" in outer:
+        return {}
     if not isinstance(outer.get("bytes"), str):
         raise ParseError("event stream: a chunk without bytes")
     return outer
 
 
 def _inner(name: str, payload: bytes) -> bytes:
-    if name != WRAPPED:
+    if name != WRAPPED or not (outer := _wrapping(payload)):
         return payload
     try:
-        return base64.b64decode(string(_wrapping(payload)["bytes"]), validate=True)
+        return base64.b64decode(string(outer["bytes"]), validate=True)
     except binascii.Error:
         raise ParseError("event stream: a chunk that is not base64") from None

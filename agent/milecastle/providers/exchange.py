@@ -8,6 +8,7 @@ from milecastle.providers.answer import Answer
 from milecastle.providers.dialects import dialect
 from milecastle.providers.format import Format
 from milecastle.providers.framings import Undecided, framing_for
+from milecastle.providers.recognition import recognise
 from milecastle.providers.session import recorded
 from milecastle.providers.stream import Stream
 
@@ -17,6 +18,8 @@ def parse_request(wire: Format, head: RequestHead, body: bytes) -> Exchange:
 
     ``body`` has no content encoding any more. ``wire`` is recognition's answer for it.
     """
+    if wire.name == "unknown":  # recognised by the head alone
+        wire = recognise(head, body) or wire
     ask = bodies.read_request(wire, head, body)
     spoken = dialect(wire.name)
     if spoken.socket and isinstance(ask.document, list):
@@ -51,4 +54,5 @@ def parse_response(exchange: Exchange, head: ResponseHead, body: bytes) -> Excha
 
 def closing_events(wire: Format, stream: Stream, reason: str) -> bytes:
     """Return the bytes that end a stream in the provider's grammar, telling the reader why."""
-    return dialect(wire.name).closing(stream.answer, reason)
+    told = stream.answer.base.format or wire.name
+    return dialect(told).closing(stream.answer, reason)

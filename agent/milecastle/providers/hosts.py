@@ -71,6 +71,8 @@ SUFFIXES: dict[str, str] = {
 """Longest suffix wins. The first names of each provider are OTel's where OTel has one."""
 
 SAGEMAKER = re.compile(r"^runtime\.sagemaker\.")
+VERTEX = re.compile(r"^[a-z0-9-]+-aiplatform\.googleapis\.com$")
+"""``us-central1-aiplatform``: the region is part of the label, so no suffix fits."""
 
 BY_FORMAT: dict[str, str] = {
     "anthropic": "anthropic",
@@ -89,6 +91,8 @@ def provider(host: str, wire: str) -> str:
     """Return the provider's name for a host (lower case, no port)."""
     if SAGEMAKER.match(host):
         return "aws.sagemaker"
+    if VERTEX.match(host):
+        return "gcp.vertex_ai"
     rest = host
     while rest:
         if (name := SUFFIXES.get(rest)) is not None:

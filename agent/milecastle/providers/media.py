@@ -11,8 +11,8 @@ import binascii
 import hashlib
 import re
 
-from milecastle.model import Part
-from milecastle.providers import office
+from milecastle.model import ParseError, Part
+from milecastle.providers import office, pdf
 from milecastle.providers.places import byte_range
 
 TEXT_TYPES = re.compile(
@@ -83,12 +83,14 @@ def decoded(payload: str) -> bytes | None:
 
 
 def text_of(raw: bytes, mime_type: str | None) -> str | None:
-    """Return the text of a file that is text by its type or its bytes, or an Office document's.
+    """Return the text of a file that is text by its type or its bytes, or a document's.
 
     None where it is neither.
     """
     if raw.startswith(office.MAGIC):
         return office.text_of(raw)
+    if (told := _of_pdf(raw)) is not None:  # what only looks like one is read like any other file
+        return told or None
     declared = mime_type is not None and TEXT_TYPES.match(mime_type) is not None
     if not declared and not _looks_like_text(raw):
         return None
@@ -96,6 +98,20 @@ def text_of(raw: bytes, mime_type: str | None) -> str | None:
         return raw.decode("utf-16" if raw.startswith(_UTF_16) else "utf-8")
     except UnicodeDecodeError:
         return raw.decode("latin-1") if declared else None
+
+
+def is_packed(raw: bytes) -> bool:
+    """Tell whether text comes out of these bytes that does not stand in them as it is."""
+    return raw.startswith(office.MAGIC) or _of_pdf(raw) is not None
+
+
+def _of_pdf(raw: bytes) -> str | None:
+    if not pdf.is_pdf(raw):
+        return None
+    try:
+        return pdf.text_of(raw)
+    except ParseError:
+        return None
 
 
 def _looks_like_text(raw: bytes) -> bool:

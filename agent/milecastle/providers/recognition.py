@@ -24,6 +24,9 @@ LONGEST = 64 << 10
 MOST_QUERIES = 100
 MCP_HEADERS = frozenset({"mcp-session-id", "mcp-protocol-version"})
 ENVELOPES = ("application/connect+", "application/grpc", "application/proto", "application/x-proto")
+BRING_BODIES = frozenset({"POST", "PUT", "PATCH"})
+SAYING = re.compile(r"text/|multipart/|application/(?:[\w.-]*json|[\w.-]*xml|x-www-form|x-ndjson)")
+"""Media types of bodies with words in them."""
 CONVERSATIONS = ("mcp-session-id", "session_id", "conversation_id", "x-claude-code-session-id")
 """Headers in which clients name their session."""
 
@@ -32,7 +35,8 @@ def recognise(head: RequestHead, body: bytes | None, *, known: bool = True) -> F
     """Return the format of a request, or None where it holds nothing for or from a model.
 
     ``known``: the host is of the catalogue. Any other is recognised only where path and shape
-    convince.
+    convince. ``body`` is None where it is still to come: what only a body can tell is ``unknown``
+    until ``parse_request`` sees it.
     """
     path = head.path.partition("?")[0][:LONGEST].rstrip("/") or "/"
     host = re.sub(r":\d+$", "", head.host.lower().rpartition("@")[2]).rstrip(".")
@@ -64,6 +68,8 @@ def _fits(row: Row, method: str, host: str, path: str, *, socket: bool) -> re.Ma
 
 def _by_body(head: RequestHead, host: str, body: bytes | None, *, known: bool) -> Format | None:
     unknown = _format("unknown", "unknown", head, host)
+    if body is None and known and _promises_text(head):
+        return unknown  # for now: the body decides when it is there
     if not body:
         # a question may stand in the query
         return unknown if known and any(is_prose(text) for _, text in unknown.query) else None
@@ -78,6 +84,19 @@ def _by_body(head: RequestHead, host: str, body: bytes | None, *, known: bool) -
     if head.headers.get("content-type", "").lower().startswith(ENVELOPES):
         return replace(unknown, name="connect")
     return unknown
+
+
+def _promises_text(head: RequestHead) -> bool:
+    """Tell whether a request brings a body in which something may be said.
+
+    Envelopes are left out: both sides may stream at once, so nobody may wait for their end.
+    """
+    kind = head.headers.get("content-type", "").lower()
+    return (
+        head.method.upper() in BRING_BODIES
+        and head.headers.get("content-length") != "0"
+        and (not kind or SAYING.match(kind) is not None)
+    )
 
 
 def _format(

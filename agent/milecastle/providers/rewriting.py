@@ -19,6 +19,8 @@ import orjson
 
 from milecastle.model import Edit, ParseError
 from milecastle.providers.document import mend, read, read_lenient
+from milecastle.providers.echoes import echoes
+from milecastle.providers.media import is_packed
 from milecastle.providers.places import Step, take_apart
 from milecastle.providers.scan import Span, Wanted, scan
 
@@ -120,10 +122,17 @@ def _splices(raw: bytes, document: _Document) -> list[Splice]:
     for step in (*document.edits, *document.inside):
         wanted.add(step.tokens, key=step.names_key)
     raw = mend(raw)  # of the same length, so the spans are those of the body
-    read(raw)
+    gone = echoes(raw, read(raw))
+    for tokens in gone:
+        wanted.add(tokens)
     spans = scan(raw, wanted)
-    splices: list[Splice] = []
+    splices = [
+        Splice(spans[tokens, False].start, spans[tokens, False].end, new)
+        for tokens, new in gone.items()
+    ]
     for step, edits in document.edits.items():
+        if any(step.tokens[: len(tokens)] == tokens for tokens in gone):
+            continue
         span = spans[step.tokens, step.names_key]
         if step.enters == "^":
             text = _string(raw, span)
@@ -167,8 +176,9 @@ def _edit_base64(text: str, edits: Sequence[Edit]) -> str:
     match = _DATA_URL.match(text)
     prefix = match[0] if match else ""
     try:
-        inner = base64.b64decode(text[len(prefix) :], validate=False).decode()
-    except (binascii.Error, UnicodeDecodeError) as error:
+        raw = base64.b64decode(text[len(prefix) :], validate=False)
+        inner = _plain_text(raw)
+    except binascii.Error as error:
         raise ParseError(f"not base64 text: {type(error).__name__}") from None
     return prefix + base64.b64encode(edited(inner, edits).encode()).decode()
 
@@ -198,10 +208,7 @@ def _edit_string(raw: bytes, span: Span, edits: Sequence[Edit]) -> list[Splice]:
 
 def _edit_text(raw: bytes, edits: Sequence[Edit]) -> list[Splice]:
     """Return the splices that edit a run of UTF-8."""
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError:
-        raise ParseError("a place that holds no UTF-8") from None
+    text = _plain_text(raw)
     return [
         Splice(
             len(text[: each.start].encode()),
@@ -210,6 +217,15 @@ def _edit_text(raw: bytes, edits: Sequence[Edit]) -> list[Splice]:
         )
         for each in _apart(edits, len(text))
     ]
+
+
+def _plain_text(raw: bytes) -> str:
+    if is_packed(raw):
+        raise ParseError("a document's text can be read, not rewritten")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise ParseError("a place that holds no UTF-8") from None
 
 
 def _apart(edits: Sequence[Edit], length: int | None) -> list[Edit]:
