@@ -14,7 +14,7 @@ import html
 import re
 import unicodedata
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -325,8 +325,8 @@ ANCHORS = (
 
 def layers(prefixes: tuple[str, ...]) -> tuple[Layer, ...]:
     """Return all layers. ``prefixes`` are the literal beginnings of the rules' tokens."""
-    turned = literals(codecs.encode(word, "rot13") for word in (*ANCHORS, *prefixes))
-    mirrored = literals(word[::-1] for word in (*ANCHORS, *prefixes))
+    turned = literals(lambda word: codecs.encode(word, "rot13"), prefixes)
+    mirrored = literals(lambda word: word[::-1], prefixes)
     invisible = f"[{INVISIBLE}]"
     near = r"[\w=:.@/\-]"
     unicode = (
@@ -352,6 +352,7 @@ def layers(prefixes: tuple[str, ...]) -> tuple[Layer, ...]:
     )
 
 
-def literals(found: Iterator[str]) -> str:
-    """Return an expression for any of the words."""
-    return "|".join(sorted({re.escape(word) for word in found}))
+def literals(turn: Callable[[str], str], prefixes: Sequence[str]) -> str:
+    """Return an expression for the anchors, in any case, and the prefixes, all of them turned."""
+    anchors = "|".join(re.escape(turn(word)) for word in ANCHORS)
+    return "|".join([f"(?i:{anchors})", *sorted({re.escape(turn(word)) for word in prefixes})])

@@ -45,19 +45,28 @@ class View:
     via: tuple[str, ...]
     pieces: tuple[Piece, ...]
     parent: View | None = None
+    cut: tuple[bool, bool] = (False, False)
+    """Whether the text goes on before and after it."""
 
     def back(self, findings: Iterable[Finding]) -> list[Finding]:
         """Move findings to where they stand in the original text.
 
-        Those that touch nothing decoded are left out: the original itself was read already.
+        What touches nothing decoded may still owe its name to it (``api%5Fkey=…``). But where
+        the view was cut off from the text, a piece of a token may look like another token.
         """
         moved = []
         for finding in findings:
             place = self.origin(finding.start, finding.end)
-            if place is not None:
-                via = (*finding.via, *self.via)
-                moved.append(replace(finding, start=place[0], end=place[1], via=via))
+            if place is None and (self._cut_at(finding.start) or self._cut_at(finding.end)):
+                continue
+            start, end = place or self.outward(finding.start, finding.end)
+            via = (*finding.via, *self.via)
+            moved.append(replace(finding, start=start, end=end, via=via))
         return moved
+
+    def _cut_at(self, offset: int) -> bool:
+        """Tell whether the view ends here in mid-text."""
+        return (offset == 0 and self.cut[0]) or (offset == len(self.text) and self.cut[1])
 
     def origin(self, start: int, end: int) -> tuple[int, int] | None:
         """Return the original's stretch for this one, None where nothing in it was decoded."""
@@ -180,7 +189,7 @@ def assemble(text: str, layer: Layer, group: Sequence[Decoded], parent: View | N
         parts.append(content)
         length += len(content)
 
-    at = max(0, group[0].start - MARGIN)
+    at = begun = max(0, group[0].start - MARGIN)
     for item in group:
         if item.start > at:
             add(text[at : item.start], at, item.start, None)
@@ -195,7 +204,13 @@ def assemble(text: str, layer: Layer, group: Sequence[Decoded], parent: View | N
         if layer.name == "unicode"
         else (layer.name, *(n for n in names if n != layer.name))
     )
-    return View("".join(parts), (*(parent.via if parent else ()), *via), tuple(pieces), parent)
+    return View(
+        "".join(parts),
+        (*(parent.via if parent else ()), *via),
+        tuple(pieces),
+        parent,
+        (begun > 0, stop < len(text)),
+    )
 
 
 def prefixes(rules: Sequence[Rule]) -> tuple[str, ...]:

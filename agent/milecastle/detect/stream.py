@@ -145,7 +145,7 @@ class StreamScanner:
             found += view.back(self._engine.patterns.scan(segment))
         self._decoded_to = held
         ends = self._base + len(self._text) + final
-        moved = (self._moved(finding, start) for finding in found)
+        moved = [self._moved(f, start) for f in found if f.start or not (start or self._base)]
         return self._tell([f for f in moved if f.end <= held and f.end < ends])
 
     def _ask_others(self, final: bool, line_ended: bool) -> list[Finding]:
