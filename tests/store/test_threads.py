@@ -5,17 +5,21 @@ import random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.providers import recorded
 from tests.store.conversations import (
     AGENT,
     KEY,
     Wire,
     assistant,
+    attribution,
     child_of,
     make_inspector,
     texts,
     user,
 )
+from tests.store.examples import NOW
 
+from milecastle.inspection import Context, attributes
 from milecastle.model import Process
 from milecastle.store import Store, reading
 
@@ -267,7 +271,7 @@ def test_a_history_longer_than_what_is_told_of_it_goes_on(wire):
     assert texts(exchanges[-1]) == [*(m["content"] for m in history), "second"]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 2**32), st.integers(1, 3), st.booleans())
 def test_random_trees_are_stitched_right(tmp_path_factory, seed, trees, restarts):
     """Several conversations of one process, each continued from any of its points."""
@@ -291,3 +295,29 @@ def test_random_trees_are_stitched_right(tmp_path_factory, seed, trees, restarts
         assert texts(last) == [one["content"] for one in asked]
     assert all(len(each) == 1 for each in sessions.values())
     store.close()
+
+
+def test_recorded_exchanges_come_back_with_their_whole_history(store):
+    """All of a file as one process: much is repeated, and nothing may be lost by that."""
+    inspector = make_inspector()
+    exchanges = [one for one in recorded.everything() if not one.messages][:300]
+    for number, each in enumerate(exchanges):
+        process = Process(hash(each.file) % 30_000 + 1, "client", 1000, "/bin/client", started=1.0)
+        name, now = f"01JRECORDED{number:015d}", NOW + number
+        inspection = inspector.begin(each.head, Context(name, now, 1, process), each.body)
+        if inspection is None:
+            continue
+        inspection.request(each.body or b"")
+        if inspection.respond(each.answer_head) == "stream":
+            inspection.feed(each.answer)
+            inspection.finish()
+        else:
+            inspection.response(each.answer)
+        record = inspection.record(now + 0.5)
+        told = attributes(inspection.exchange).get("gen_ai.input.messages", [])
+        store.add({**record, "attribution": attribution(process)}, now + 1)
+        kept = store.exchange(name).get("gen_ai.input.messages", [])
+        assert [one["role"] for one in kept] == [one["role"] for one in told]
+        assert texts({"gen_ai.input.messages": kept[-1:]}) == texts(
+            {"gen_ai.input.messages": told[-1:]}
+        )

@@ -14,7 +14,7 @@ from milecastle.store import records, sessions, threads
 from milecastle.store.records import Record
 from milecastle.store.sessions import Asked, Candidate, Place
 from milecastle.store.threads import SESSION, History, Match
-from milecastle.store.whole import ASKED, INSTRUCTIONS
+from milecastle.store.whole import ASKED, INSTRUCTING, INSTRUCTIONS
 
 ANCESTORS = 16
 """How far up a child process is looked for its agent."""
@@ -159,7 +159,7 @@ def shortened(
         instructions = [
             {"at": at, **message}
             for at, message in enumerate(left, start=history.left_out)
-            if message["role"] in ("system", "developer")
+            if message["role"] in INSTRUCTING
         ]
         attributes[ASKED] = kept
         attributes[INSTRUCTIONS] = [*(attributes.get(INSTRUCTIONS) or ()), *instructions]

@@ -19,6 +19,7 @@ OMITTED = "milecastle.input.omitted"
 INSTRUCTIONS = "milecastle.input.instructions"
 """Instructions among the messages that were left out: they may change from turn to turn, so each
 exchange holds its own, with ``at``, their number."""
+INSTRUCTING = ("system", "developer")
 LONGEST = 10_000
 """Exchanges that one history may be spread over."""
 
@@ -43,13 +44,10 @@ class Whole:
             return record
         earlier, missing = self._earlier(thread)
         attributes = dict(record["attributes"])
+        earlier = [message for message in earlier if message["role"] not in INSTRUCTING]
         for message in attributes.pop(INSTRUCTIONS, None) or ():
-            at = message["at"]
             said = {key: value for key, value in message.items() if key != "at"}
-            if at < len(earlier) and earlier[at]["role"] in (said["role"], "system", "developer"):
-                earlier[at] = said
-            else:  # it has lost its place, but is still to be read
-                own = [said, *own]
+            earlier.insert(max(message["at"] - missing, 0), said)
         attributes[ASKED] = [*earlier, *own]
         if missing:
             attributes[OMITTED] = missing
