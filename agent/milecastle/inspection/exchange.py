@@ -1,8 +1,9 @@
 """One exchange, message by message: read, judge, rewrite or refuse.
 
 The states are the order of the methods: ``request``, ``respond``, then either ``response`` or
-``feed`` ... ``finish``. Whatever can't be read or isn't finished in time is a failure, and a
-failure is answered as the policy's ``on_failure`` says, never by chance.
+``feed`` ... ``finish``. A WebSocket, where ``converse`` says that it can be read, has ``send`` and
+``receive`` instead, and one inspection for each turn. Whatever can't be read or isn't finished in
+time is a failure, and a failure is answered as the policy's ``on_failure`` says, never by chance.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from milecastle import providers
 from milecastle.detect import Unfinished
 from milecastle.inspection.actions import Block, Chunk, Forward
 from milecastle.inspection.context import Context
-from milecastle.inspection.record import Told, marker, record
-from milecastle.inspection.stream import StreamInspection, merge
+from milecastle.inspection.record import Told, record
+from milecastle.inspection.session import SessionInspection
+from milecastle.inspection.stream import StreamInspection, edits
 from milecastle.model import (
     Action,
     Direction,
-    Edit,
     Exchange,
     Finding,
     ParseError,
@@ -61,6 +62,7 @@ class Inspection:
         self.answer: ResponseHead | None = None
         self.told = Told()
         self._stream: StreamInspection | None = None
+        self._session: SessionInspection | None = None
 
     # --- the request -----------------------------------------------------------------------
 
@@ -161,6 +163,40 @@ class Inspection:
         assert self._stream is not None, "respond() asked for a whole body"
         return self._stream.finish()
 
+    # --- a WebSocket -----------------------------------------------------------------------
+
+    def converse(self) -> bool:
+        """Tell whether this opens a WebSocket whose messages can be read; if so, await them."""
+        if providers.has_session(self.format):
+            self._session = SessionInspection(self, providers.open_session(self.format, self.head))
+        return self._session is not None
+
+    def send(self, data: bytes) -> Forward | Block:
+        """Judge a message of the client. A Block's body is a message that tells it why."""
+        assert self._session is not None, "converse() comes first"
+        return self._session.send(data)
+
+    def receive(self, data: bytes) -> Forward | Block:
+        """Judge a message of the server. A Block's body is sent instead; then the session ends."""
+        assert self._session is not None, "converse() comes first"
+        return self._session.receive(data)
+
+    @property
+    def complete(self) -> bool:
+        """Whether a turn of the conversation is over, so that it can be recorded."""
+        return self._session is not None and self._session.complete
+
+    def turn(self, context: Context) -> Inspection:
+        """Return the inspection of the next turn; this one has nothing left but its record."""
+        assert self._session is not None, "converse() comes first"
+        following = Inspection(self.inspector, self.head, self.format, self.service, context)
+        self.exchange = self._session.exchange
+        following._session = self._session.follow(following)
+        self._session = None
+        return following
+
+    # --- judging ---------------------------------------------------------------------------
+
     def binding(self, direction: Direction) -> bool:
         """Tell whether more than a record can come of judging such a message.
 
@@ -168,8 +204,6 @@ class Inspection:
         """
         failure = self.inspector.policy.on_failure(self.service, self.subject(direction))
         return failure == "closed" or self.inspector.acts_on(direction)
-
-    # --- judging ---------------------------------------------------------------------------
 
     def subject(self, direction: Direction) -> Subject:
         """Return what the policy's rules can match on."""
@@ -214,22 +248,20 @@ class Inspection:
 
     def refusal(self, verdict: Verdict) -> Block:
         """Return the answer that tells the client why, in the provider's error shape."""
-        status, headers, body = providers.error_body(
-            self.format,
-            status=403,
-            code="milecastle_blocked",
-            message=f"Blocked by milecastle rule {verdict.rule or 'on_failure'}: {verdict.reason} "
-            f"(exchange {self.context.exchange})",
+        code = "milecastle_blocked"
+        message = (
+            f"Blocked by milecastle rule {verdict.rule or 'on_failure'}: {verdict.reason} "
+            f"(exchange {self.context.exchange})"
         )
-        return Block(status, headers, body)
+        if self._session is not None:
+            told = providers.error_message(self.format, status=403, code=code, message=message)
+            return Block(403, {}, told)
+        return Block(*providers.error_body(self.format, status=403, code=code, message=message))
 
     def record(self, ended: float, first_byte_ms: float | None = None) -> dict[str, Any]:
         """Return what is to be stored of the exchange, with findings masked as settings say."""
         if self._stream is not None:
             self.exchange = self._stream.exchange
+        if self._session is not None:
+            self.exchange = self._session.exchange
         return record(self, ended, first_byte_ms)
-
-
-def edits(findings: Sequence[Finding]) -> list[Edit]:
-    """Return the edits that replace each finding by its rule's marker; overlaps become one."""
-    return merge([Edit(one.place, one.start, one.end, marker(one)) for one in findings])

@@ -287,6 +287,11 @@ def covering(pieces: Sequence[Piece], finding: Finding) -> list[tuple[Piece, str
     return found
 
 
+def edits(findings: Sequence[Finding]) -> list[Edit]:
+    """Return the edits that replace each finding by its rule's marker; overlaps become one."""
+    return merge([Edit(one.place, one.start, one.end, marker(one)) for one in findings])
+
+
 def first_open(track: Track) -> int:
     """Return where the first event begins whose text is not judged for good."""
     for piece in track.pieces:

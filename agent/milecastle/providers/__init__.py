@@ -7,7 +7,7 @@ its provider's own words. Whatever bytes come, only ParseError escapes.
 """
 
 from milecastle.providers.delta import Delta
-from milecastle.providers.errors import error_body
+from milecastle.providers.errors import error_body, error_message
 from milecastle.providers.exchange import (
     closing_events,
     is_stream,
@@ -19,7 +19,7 @@ from milecastle.providers.format import Format
 from milecastle.providers.recognition import recognise
 from milecastle.providers.rewriting import rewrite
 from milecastle.providers.segments import segments
-from milecastle.providers.session import Session, open_session
+from milecastle.providers.session import Session, has_session, open_session
 from milecastle.providers.stream import Stream
 
 __all__ = [
@@ -29,6 +29,8 @@ __all__ = [
     "Stream",
     "closing_events",
     "error_body",
+    "error_message",
+    "has_session",
     "is_stream",
     "open_session",
     "open_stream",

@@ -62,6 +62,18 @@ def error_body(
     return status, {"content-type": "application/json", **headers}, orjson.dumps(body)
 
 
+def error_message(wire: Format, *, status: int, code: str, message: str) -> bytes:
+    """Return an error as one message of the provider's WebSocket.
+
+    OpenAI's error event, which Codex reads too; others have none and get the error's usual body.
+    """
+    _, _, body = error_body(wire, status=status, code=code, message=message)
+    if dialect(wire.name).error != "openai":
+        return body
+    event = {"type": "error", "event_id": "event_milecastle", "status": status}
+    return orjson.dumps(event | orjson.loads(body))
+
+
 def _openai(
     status: int, code: str, message: str, _: Json
 ) -> tuple[dict[str, Json], dict[str, str]]:

@@ -37,8 +37,25 @@ class Session:
 
     @property
     def exchange(self) -> Exchange:
-        """Everything said so far."""
+        """Everything said in this turn so far."""
         return self._answer.exchange()
+
+    @property
+    def asked(self) -> Exchange:
+        """What the client said in this turn, which costs nothing to know."""
+        return self._answer.base
+
+    @property
+    def complete(self) -> bool:
+        """Whether the provider said that what was asked is answered."""
+        answer = self._answer
+        return answer.ended or any(told.finish_reason for told in answer.messages.values())
+
+    def turn(self) -> None:
+        """Begin the next turn: settings stay, what was said is forgotten."""
+        before = self._answer
+        self._answer = Answer(replace(before.base, input_messages=(), unclaimed=()))
+        self._answer.model, self._answer.conversation = before.model, before.conversation
 
     def send(self, data: bytes) -> list[Segment]:
         """Take a message of the client; return what is to be inspected of it."""
@@ -68,6 +85,11 @@ class Session:
 def open_session(wire: Format, head: RequestHead) -> Session:
     """Return the reader of a WebSocket that was opened with this request."""
     return Session(wire)
+
+
+def has_session(wire: Format) -> bool:
+    """Tell whether a format is known to be spoken over WebSockets, one document a message."""
+    return dialect(wire.name).socket and wire.name != "unknown-socket"
 
 
 def recorded(wire: Format, documents: list[Json]) -> Exchange:

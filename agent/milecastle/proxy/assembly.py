@@ -15,7 +15,7 @@ from mitmproxy.addons.tlsconfig import TlsConfig
 from mitmproxy.master import Master
 from mitmproxy.options import Options
 
-from milecastle.proxy import streams
+from milecastle.proxy import sockets, streams
 from milecastle.proxy.approach import Approach
 from milecastle.proxy.certificates import Leaves
 from milecastle.proxy.checkpoint import Checkpoint
@@ -73,6 +73,7 @@ def assemble(
 ) -> Master:
     """Return a mitmproxy that is ready to ``run()``. Needs a running event loop."""
     streams.install()
+    sockets.install()
     for noisy in ("mitmproxy", "hpack", "h2", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.ERROR)  # their messages may quote traffic
     master = Master(Options())

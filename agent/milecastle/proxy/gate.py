@@ -8,6 +8,7 @@ requests that are no AI calls, and failures where `on_failure` is open.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from mitmproxy import http
 
@@ -72,18 +73,17 @@ class Gate:
             guard.stream_request(self, flow)
         elif heads.wants_websocket(fields):
             if not self._refused(flow, way):
-                raise ForeseenError("websocket_not_inspected")
+                self._begin_socket(flow, way, fields)
         else:
             self._begin(flow, way, fields)
 
     def _begin(self, flow: http.HTTPFlow, way: Passage, fields: Mapping[str, str]) -> None:
         """Begin the inspection; what is no AI call streams past."""
-        caller = self._callers.get(flow.client_conn.id)
-        context = Context(way.exchange, way.started, way.cookie, caller.process if caller else None)
         head = heads.request_head(flow.request, way.host, fields)
-        way.inspection = self._watch.orders.inspector.begin(head, context)
+        way.inspection = self._watch.orders.inspector.begin(head, self._context(flow, way))
         if way.inspection is None:
             if flow.request.method in WITH_BODY and not self._refused(flow, way):
+                caller = self._callers.get(flow.client_conn.id)
                 self._ledger.seen(caller, way.host, "unknown_shape")
             if way.refusal is None:
                 guard.stream_request(self, flow)
@@ -92,6 +92,22 @@ class Gate:
             flow.request.headers["accept-encoding"] = "identity"  # streams are read as they come
         if heads.declared_length(fields) > way.limit:
             raise ForeseenError("body_too_large")
+
+    def _begin_socket(self, flow: http.HTTPFlow, way: Passage, fields: Mapping[str, str]) -> None:
+        """Begin the inspection of a WebSocket, if its messages can be read."""
+        head = heads.request_head(flow.request, way.host, fields)
+        inspection = None
+        if flow.request.method == "GET":
+            inspection = self._watch.orders.inspector.begin(head, self._context(flow, way))
+        if inspection is None or not inspection.converse():
+            raise ForeseenError("websocket_not_inspected")
+        way.inspection, way.conversing = inspection, True
+        # without compression a message is no larger than what came
+        flow.request.headers.pop("sec-websocket-extensions", None)
+
+    def _context(self, flow: http.HTTPFlow, way: Passage) -> Context:
+        caller = self._callers.get(flow.client_conn.id)
+        return Context(way.exchange, way.started, way.cookie, caller.process if caller else None)
 
     def _refused(self, flow: http.HTTPFlow, way: Passage) -> bool:
         """Refuse what can't be judged but may be a call, where the policy blocks every call."""
@@ -111,7 +127,10 @@ class Gate:
         if way.refusal is not None:
             flow.response = answers.response_of(way.refusal)
             return
-        if way.inspection is not None and not way.waved:
+        if way.conversing:
+            if flow.request.raw_content:
+                raise ForeseenError("websocket_not_inspected")
+        elif way.inspection is not None and not way.waved:
             self._inspect_request(flow, way, way.inspection)
         if way.host == answers.SELF_TEST_HOST and flow.response is None:
             way.own_answer = True
@@ -173,6 +192,9 @@ class Gate:
 
     def response(self, flow: http.HTTPFlow) -> None:
         """Have a held answer judged; record the exchange, whatever came of it."""
+        way = passage.of(flow)
+        if flow.websocket is not None and way is not None and way.conversing:
+            return  # it has only begun
         self.judge(flow)
         self.conclude(flow)
 
@@ -233,9 +255,37 @@ class Gate:
 
     @guarded("websocket_message")
     def websocket_message(self, flow: http.HTTPFlow) -> None:
-        """Forget earlier messages: mitmproxy would keep them all."""
+        """Have a message judged. Forget earlier ones: mitmproxy would keep them all."""
         assert flow.websocket is not None
         del flow.websocket.messages[:-1]
+        way, message = passage.of(flow), flow.websocket.messages[-1]
+        if way is None or way.inspection is None or not way.conversing or way.waved:
+            return
+        way.said = True
+        if len(message.content) > way.limit:
+            raise ForeseenError("body_too_large")
+        judge = way.inspection.send if message.from_client else way.inspection.receive
+        decision = judge(message.content)
+        if isinstance(decision, Block):
+            guard.sever(self, flow, decision)
+        elif decision.body != message.content:
+            message.content = decision.body
+        if way.inspection.complete:
+            self._turn(flow, way, way.inspection)
+
+    def _turn(self, flow: http.HTTPFlow, way: Passage, inspection: Inspection) -> None:
+        """Record a turn of the conversation, and begin the next."""
+        self._ledger.close(flow, replace(way))
+        way.started = self._ledger.clock()
+        way.exchange = self._ledger.exchange_id(way.started)
+        way.inspection = inspection.turn(self._context(flow, way))
+        way.turned, way.said, way.error = True, False, ""
+
+    def websocket_end(self, flow: http.HTTPFlow) -> None:
+        """Record the turn that was open when a WebSocket ended, if it was more than opened."""
+        way = passage.of(flow)
+        if way is not None and (way.said or not way.turned):
+            self.conclude(flow)
 
     # --- ends ------------------------------------------------------------------------------
 
@@ -262,7 +312,7 @@ class Gate:
         way.error = way.error or code
         if way.inspection is not None:
             try:
-                decision = way.inspection.fail(DIRECTIONS[stage], ForeseenError(code))
+                decision = way.inspection.fail(direction_of(data, stage), ForeseenError(code))
                 return decision if isinstance(decision, Block) else None
             except Exception as error:  # noqa: BLE001 - then the policy itself is asked
                 guard.report(f"failure at {stage}", error)
@@ -288,6 +338,13 @@ class Gate:
         )
         flow.metadata[passage.KEY] = way
         return way
+
+
+def direction_of(flow: http.HTTPFlow, stage: str) -> Direction:
+    """Return which way the message went at whose stage something failed."""
+    if stage == "websocket_message" and flow.websocket and flow.websocket.messages:
+        return "request" if flow.websocket.messages[-1].from_client else "response"
+    return DIRECTIONS[stage]
 
 
 def self_tested(way: Passage) -> bool:

@@ -183,10 +183,13 @@ def answer_response(_owner: Guarded, flow: http.HTTPFlow, answer: Block) -> None
     flow.response = answers.response_of(answer)
 
 
-def drop_message(_owner: Guarded, flow: http.HTTPFlow, _answer: Block) -> None:
-    """Keep a WebSocket message from its receiver."""
+def sever(_owner: Guarded, flow: http.HTTPFlow, answer: Block) -> None:
+    """Keep a WebSocket message from its receiver, and end the connection with this instead."""
+    way = passage.of(flow)
+    assert way is not None
     assert flow.websocket is not None
     flow.websocket.messages[-1].drop()
+    way.severed = answer
 
 
 OPEN: Mapping[str, Callable[[Any, Any], None]] = {
@@ -204,7 +207,7 @@ CLOSED: Mapping[str, Callable[[Any, Any, Block], None]] = {
     "request": answer_request,
     "responseheaders": replace_response,
     "response": answer_response,
-    "websocket_message": drop_message,
+    "websocket_message": sever,
     "notice": leave,
 }
 """``notice``: hooks that only report; there is nothing to let pass or to stop."""

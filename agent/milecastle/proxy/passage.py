@@ -46,6 +46,14 @@ class Passage:
     """Sent instead of the answer that is coming from upstream, which is aborted."""
     cut: bool = False
     """The stream that is being sent ends here, and upstream is aborted."""
+    conversing: bool = False
+    """It is a WebSocket whose messages are inspected; ``inspection`` is that of its latest turn."""
+    said: bool = False
+    """Something was said in this turn."""
+    turned: bool = False
+    """A turn before this one was recorded."""
+    severed: Block | None = None
+    """The WebSocket ends here; this is its last message to the client."""
     own_answer: bool = False
     """The response is the worker's own."""
     error: str = ""

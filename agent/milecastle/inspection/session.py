@@ -1,0 +1,201 @@
+"""A WebSocket's conversation, judged message by message, one turn at a time.
+
+Each message is read, judged and sent on before the next: it goes on as it came, or rewritten, or
+it is withheld and the session ends. Nothing is held back from one message to the next, so what is
+split over several deltas is found only where the provider repeats the text whole.
+A turn ends with the provider's answer, or before it holds too much; each has a record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from milecastle import providers
+from milecastle.detect import Unfinished
+from milecastle.inspection.actions import Block, Forward
+from milecastle.inspection.record import FINDINGS, MASKED, marker
+from milecastle.inspection.stream import edits, said
+from milecastle.model import (
+    Action,
+    Direction,
+    Exchange,
+    Finding,
+    ParseError,
+    Segment,
+    Verdict,
+)
+from milecastle.policy import Decision
+from milecastle.providers import Delta
+from milecastle.providers.leaves import label
+
+if TYPE_CHECKING:
+    from milecastle.inspection.exchange import Inspection
+
+ROUNDS = 3
+"""How often a rewritten message is read again before it is given up and refused."""
+TURN = 16 << 20
+"""Bytes of messages after which a turn is recorded though it isn't answered."""
+MESSAGES = 5_000
+"""Messages after which it is, too."""
+
+
+class SessionInspection:
+    """The state of one turn."""
+
+    def __init__(self, inspection: Inspection, session: providers.Session) -> None:
+        self._inspection = inspection
+        self._session = session
+        self._messages = 0
+        self._known: set[tuple[Direction, str, str]] = set()
+        """Findings that are noted: a service repeats a text up to five times."""
+        self._masked: set[tuple[str, str]] = set()
+
+    @property
+    def exchange(self) -> Exchange:
+        """What was said in this turn."""
+        return self._session.exchange
+
+    @property
+    def complete(self) -> bool:
+        """Whether this turn is to be recorded, and the next to begin."""
+        told = self._inspection.told
+        large = told.request_bytes + told.response_bytes > TURN or self._messages >= MESSAGES
+        return large or self._session.complete
+
+    def follow(self, inspection: Inspection) -> SessionInspection:
+        """Begin the next turn."""
+        self._session.turn()
+        inspection.exchange = self._session.asked
+        return SessionInspection(inspection, self._session)
+
+    def send(self, data: bytes) -> Forward | Block:
+        """Judge a message of the client; none of it has left the host yet."""
+        self._messages += 1
+        self._inspection.told.request_bytes += len(data)
+        try:
+            segments = self._session.send(data)
+            self._inspection.exchange = self._session.asked
+            findings = self._scan(segments)
+        except (ParseError, Unfinished) as error:
+            return self._fail("request", error, data)
+        decision = self._judge("request", segments, findings)
+        match decision.verdict.applied:
+            case Action.BLOCK:
+                return self._inspection.refusal(decision.verdict)
+            case Action.REDACT:
+                return self._redacted(data, decision)
+            case _:
+                return Forward(data)
+
+    def receive(self, data: bytes) -> Forward | Block:
+        """Judge a message of the server; the client has not seen it yet."""
+        self._messages += 1
+        self._inspection.told.response_bytes += len(data)
+        try:
+            segments = [
+                segment for delta in self._session.receive(data) for segment in texts(delta)
+            ]
+            findings = self._scan(segments)
+        except (ParseError, Unfinished) as error:
+            return self._fail("response", error, data)
+        decision = self._judge("response", segments, findings)
+        match decision.verdict.applied:
+            case Action.BLOCK:
+                return self._inspection.refusal(decision.verdict)
+            case Action.REDACT:
+                try:
+                    return Forward(providers.rewrite(data, edits(decision.redact)))
+                except ParseError:
+                    return self._unredactable("response", decision.verdict)
+            case _:
+                return Forward(data)
+
+    def _redacted(self, data: bytes, decision: Decision) -> Forward | Block:
+        """Rewrite until nothing is left to redact: an edit may uncover what it was joined to."""
+        inspection, verdict = self._inspection, decision.verdict
+        try:
+            for _ in range(ROUNDS):
+                data = providers.rewrite(data, edits(decision.redact))
+                again = providers.open_session(inspection.format, inspection.head).send(data)
+                decision = inspection.decide("request", self._scan(again))
+                if not decision.redact:
+                    return Forward(data)
+        except (ParseError, Unfinished):
+            pass  # a message that can't be rewritten is refused, whatever on_failure says
+        return self._unredactable("request", verdict)
+
+    def _unredactable(self, direction: Direction, wanted: Verdict) -> Block:
+        reason = "it could not be redacted without a trace"
+        verdict = Verdict(Action.BLOCK, wanted.rule, reason)
+        self._inspection.told.verdicts[direction] = verdict
+        return self._inspection.refusal(verdict)
+
+    def _scan(self, segments: Sequence[Segment]) -> list[Finding]:
+        return self._inspection.inspector.engine.scan(segments) if segments else []
+
+    # --- what is remembered ----------------------------------------------------------------
+
+    def _judge(
+        self, direction: Direction, segments: Sequence[Segment], findings: Sequence[Finding]
+    ) -> Decision:
+        """Decide on one message; note what it adds to the turn."""
+        decision = self._inspection.decide(direction, findings)
+        verdicts = self._inspection.told.verdicts
+        verdicts[direction] = stronger(verdicts.get(direction), decision.verdict)
+        if findings:
+            self._mask(segments, findings)
+            self._note(direction, findings)
+        return decision
+
+    def _mask(self, segments: Sequence[Segment], findings: Sequence[Finding]) -> None:
+        whole = {segment.place: segment.text for segment in segments}
+        for finding in findings:
+            text = whole.get(finding.place, "")[finding.start : finding.end]
+            if finding.category in MASKED and text.strip():
+                pair = (text, marker(finding))
+                if pair not in self._masked:
+                    self._masked.add(pair)
+                    self._inspection.told.masked.append(pair)
+
+    def _note(self, direction: Direction, findings: Sequence[Finding]) -> None:
+        """Keep each finding once, under a place that tells the message: ``/7/item/content/0``."""
+        told = self._inspection.told.findings
+        kept = list(told.get(direction, ()))
+        for finding in findings:
+            known = (direction, finding.rule, finding.digest)
+            if len(kept) >= FINDINGS or (finding.digest and known in self._known):
+                continue
+            self._known.add(known)
+            kept.append(replace(finding, place=f"/{self._messages}{finding.place}"))
+        told[direction] = tuple(kept)
+
+    def _fail(self, direction: Direction, error: Exception, data: bytes) -> Forward | Block:
+        """Answer as ``on_failure`` says; what was found in the turn so far stays known."""
+        told = self._inspection.told
+        found, verdict = told.findings.get(direction, ()), told.verdicts.get(direction)
+        answer = self._inspection.fail(direction, error, data)
+        told.verdicts[direction] = stronger(verdict, told.verdicts[direction])
+        told.findings[direction] = found
+        if isinstance(error, Unfinished):
+            self._note(direction, error.findings)
+        return answer
+
+
+def texts(delta: Delta) -> list[Segment]:
+    """Return what is to be inspected of a delta; a tool call's piece is not a tool call yet."""
+    piece = delta.kind == "tool_call" and not delta.whole
+    provenance = "assistant" if piece else said(delta)
+    found = [(leaf.place, leaf.text) for leaf in delta.leaves] or [(delta.place, delta.text)]
+    return [
+        Segment(text, "assistant", provenance, place, label(place), delta.name or "")
+        for place, text in found
+    ]
+
+
+def stronger(before: Verdict | None, now: Verdict) -> Verdict:
+    """Return the verdict that did more, or would have; the earlier one of equals."""
+    if before is None:
+        return now
+    return max(before, now, key=lambda one: (one.applied.rank, one.action.rank))
