@@ -39,7 +39,7 @@ def email(candidate: Candidate, _: str) -> Evidence | None:
     local, _at, domain = address.rpartition("@")
     if local.strip(".") in NOBODY or RESERVED.search("@" + domain):
         return None
-    if domain.rpartition(".")[2] in FILES or ".." in domain or domain[0] in ".-":
+    if domain.rpartition(".")[2] in FILES or ".." in domain or domain[:1] in ("", ".", "-"):
         return None
     if re.search(r"://\S*\Z", candidate.before) or tail(candidate) or candidate.after == "@":
         return None
