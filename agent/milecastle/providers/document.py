@@ -22,6 +22,9 @@ LARGEST = 256 << 20
 DEEPEST = 254
 """Deepest nesting that is read: what orjson writes, and what recursive walks can take."""
 
+_BEGINNING = 200
+"""Bytes in which a document shows whether its writer puts a space behind a colon."""
+
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a pair: kept
     rb"|u[dD][89a-fA-F][0-9a-fA-F]{2}"  # half of a pair, six bytes long
@@ -46,12 +49,43 @@ def read(body: bytes) -> Json:
         body, value = mended, _load(mended)
     try:
         # What orjson would have written itself repeats no key; most clients write the same way.
-        if orjson.dumps(value) == body:
+        if _as_written(value, body):
             return value
     except TypeError:
         raise ParseError(f"JSON nested deeper than {DEEPEST}") from None
     refuse_repeated_keys(body)
     return value
+
+
+def _as_written(value: Json, body: bytes) -> bool:
+    """Tell whether the commonest writers would write exactly this: compact, or as json.dumps."""
+    if orjson.dumps(value) == body:
+        return True
+    return b'": ' in body[:_BEGINNING] and (
+        json.dumps(value, ensure_ascii=body.isascii()).encode() == body
+    )
+
+
+def overridden(body: bytes, value: Json) -> list[Json]:
+    """Return the values that a later member of the same name hides from ``read_lenient``.
+
+    A client may read the first of them. None where the document isn't JSON.
+    """
+    hidden: list[Json] = []
+
+    def gather(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+        last = dict(pairs)
+        if len(last) != len(pairs):
+            hidden.extend(each for key, each in pairs if last[key] is not each)
+        return last
+
+    if _as_written(value, body):
+        return []
+    try:
+        json.loads(mend(body), object_pairs_hook=gather)
+    except (ValueError, RecursionError):
+        return []
+    return hidden
 
 
 def read_lenient(body: bytes | str) -> Json:

@@ -12,8 +12,9 @@ from milecastle.model import Edit, Exchange, ParseError, ResponseHead
 from milecastle.providers.answer import Answer
 from milecastle.providers.delta import Delta
 from milecastle.providers.dialect import Dialect
-from milecastle.providers.document import read, read_lenient
+from milecastle.providers.document import overridden, read, read_lenient
 from milecastle.providers.frame import Frame, Framing
+from milecastle.providers.leaves import leaves
 from milecastle.providers.lines import Lines
 from milecastle.providers.media import attachment
 from milecastle.providers.rewriting import rewrite
@@ -94,6 +95,9 @@ class Stream:
             self.answer.repeat("text", frame.payload.decode("utf-8", "replace"), "")
             return
         self._dialect.event(self.answer, frame.name, value)
+        for hidden in overridden(frame.payload, value):
+            for leaf in leaves(hidden):  # "!": it can be read, but not rewritten
+                self.answer.repeat("text", leaf.text, "!" + leaf.place)
 
     def _in_lines(self, body: bytes) -> bool:
         """Take a body that is not one document but lines of them; False where it isn't that."""
