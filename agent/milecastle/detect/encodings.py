@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import re2
+
 from milecastle.detect.candidate import Unfinished
 from milecastle.detect.confusables import FOLD
 
@@ -58,22 +60,24 @@ BASE64_PACKED = r"(?:H4sI|eJ[wxyz]|eN[opq])[\w+/-]{16}"
 BASE64_RUN = re.compile(
     r"[A-Za-z0-9+/_-]{8,}(?:(?:\\n|\\r|\s{1,2})[A-Za-z0-9+/_-]{40,})*={0,2}", re.ASCII
 )
-BASE64_SIGNS = re.compile(f"{BASE64_TEXT}|{BASE64_UTF16}|{BASE64_PACKED}", re.ASCII)
+BASE64_SIGNS = re2.compile(f"{BASE64_TEXT}|{BASE64_UTF16}|{BASE64_PACKED}")
 
 HEX_TEXT = r"(?:(?:0x|\\x)?[2-7][0-9a-fA-F][ ,:]{0,2}){12}"
-HEX_RUN = re.compile(r"(?:(?:0x|\\x)?[0-9a-fA-F]{2}[ ,:]{0,2}){12,}")
+HEX_RUN = re2.compile(r"(?:(?:0x|\\x)?[0-9a-fA-F]{2}[ ,:]{0,2}){12,}")
 
-PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
-ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,8});")
-ESCAPE = re.compile(r"""\\(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|[0-7]{3}|[nrt"'/\\])""")
+PERCENT = re2.compile(r"(?:%[0-9A-Fa-f]{2})+")
+ENTITY = re2.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,8});")
+ESCAPE = re2.compile(r"""\\(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|[0-7]{3}|[nrt"'/\\])""")
 SIMPLE_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+SPACING = r"(?:[!-~] {1,2}){9,}[!-~]|(?:\w\.){9,}\w|(?:\w-){9,}\w|(?:\w\n){9,}\w"
+SPACED_GATE = re2.compile(SPACING)
 SPACED = re.compile(
     r"[!-~](?:(?P<a> {1,2})[!-~](?!\w)){9,}|\w(?:\.\w(?![\w])){9,}|\w(?:-\w(?![\w])){9,}"
     r"|\w(?:\n\w(?!\w)){9,}",
     re.ASCII,
 )
 JOINING = r"""["'](?:\s{0,4}[+&]\s{0,8}| \. |\s{0,4}\\\n\s{0,8}|\n[ \t]{2,16})["']"""
-JOINT = re.compile(JOINING)
+JOINT = re2.compile(JOINING)
 INVISIBLE = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e007f\U000e0100-\U000e01ef"
@@ -211,16 +215,18 @@ def escapes(text: str) -> Iterator[Decoded]:
 
 def spaced_out(text: str) -> Iterator[Decoded]:
     """Close up ``g h p _ 1 2``: every second character is the filler."""
-    for run in SPACED.finditer(text):
-        body = run.group()
-        filler = body[1]
-        if filler == " ":
-            at = run.start()
-            for word in body.split("  "):
-                yield Decoded(at, at + len(word), word.replace(" ", ""))
-                at += len(word) + 2
-        else:
-            yield Decoded(run.start(), run.end(), body[::2])
+    for stretch in SPACED_GATE.finditer(text):
+        for run in SPACED.finditer(text, stretch.start(), min(len(text), stretch.end() + 1)):
+            yield from closed_up(run.group(), run.start())
+
+
+def closed_up(body: str, at: int) -> Iterator[Decoded]:
+    if body[1] != " ":
+        yield Decoded(at, at + len(body), body[::2])
+        return
+    for word in body.split("  "):
+        yield Decoded(at, at + len(word), word.replace(" ", ""))
+        at += len(word) + 2
 
 
 def joints(text: str) -> Iterator[Decoded]:
@@ -275,7 +281,7 @@ def beside_ascii(text: str, at: int) -> bool:
     return False
 
 
-def around(words: re.Pattern[str], text: str) -> Iterator[tuple[int, int]]:
+def around(words: re2._Regexp, text: str) -> Iterator[tuple[int, int]]:
     """Yield the stretches within AROUND of any of the words, joined where they touch."""
     start = end = -1
     for match in words.finditer(text):
@@ -289,7 +295,7 @@ def around(words: re.Pattern[str], text: str) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
-def rot13(words: re.Pattern[str]) -> Callable[[str], Iterator[Decoded]]:
+def rot13(words: re2._Regexp) -> Callable[[str], Iterator[Decoded]]:
     def decode(text: str) -> Iterator[Decoded]:
         for start, end in around(words, text):
             yield Decoded(start, end, codecs.encode(text[start:end], "rot13"), "linear")
@@ -297,7 +303,7 @@ def rot13(words: re.Pattern[str]) -> Callable[[str], Iterator[Decoded]]:
     return decode
 
 
-def backwards(words: re.Pattern[str]) -> Callable[[str], Iterator[Decoded]]:
+def backwards(words: re2._Regexp) -> Callable[[str], Iterator[Decoded]]:
     def decode(text: str) -> Iterator[Decoded]:
         for start, end in around(words, text):
             yield Decoded(start, end, text[start:end][::-1], "mirror")
@@ -345,10 +351,10 @@ def layers(prefixes: tuple[str, ...]) -> tuple[Layer, ...]:
         Layer("escape", r"\\(?:u00[2-7][0-9A-Fa-f]|x[2-7][0-9A-Fa-f]|1[0-7]{2})|:\\/\\/", escapes),
         Layer("base64", f"{BASE64_TEXT}|{BASE64_UTF16}|{BASE64_PACKED}", base64_runs),
         Layer("hex", HEX_TEXT, hex_runs),
-        Layer("spaced", r"(?:[!-~] {1,2}){9}[!-~]|(?:\w\.){9}|(?:\w-){9}|(?:\w\n){9}", spaced_out),
+        Layer("spaced", SPACING, spaced_out),
         Layer("joined", JOINING, joints),
-        Layer("rot13", turned, rot13(re.compile(turned))),
-        Layer("reversed", mirrored, backwards(re.compile(mirrored))),
+        Layer("rot13", turned, rot13(re2.compile(turned))),
+        Layer("reversed", mirrored, backwards(re2.compile(mirrored))),
     )
 
 

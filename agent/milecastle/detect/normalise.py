@@ -119,6 +119,8 @@ class Decoder:
         Raise Unfinished after the views that the bounds allowed.
         """
         budget = Budget(len(text) * GROWTH + FREE)
+        # A lone surrogate has no UTF-8; a question mark takes its place, offsets stay.
+        text = text.encode(errors="replace").decode()
         queue: list[tuple[str, View | None]] = [(text, None)]
         for depth in range(DEPTH):
             deeper: list[tuple[str, View | None]] = []
