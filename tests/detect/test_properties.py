@@ -122,7 +122,7 @@ def test_the_memory_of_segments_is_bounded():
 
 
 def test_lone_surrogates_do_no_harm():
-    text = f"\ud800 {GITHUB} \udfff"
+    text = f"\ud800 \\ud800\\u0041 {GITHUB} \udfff"
     (finding,) = scan(text)
     assert text[finding.start : finding.end] == GITHUB
 

@@ -205,7 +205,7 @@ def escapes(text: str) -> Iterator[Decoded]:
     for run in ESCAPE.finditer(text):
         body = run.group()[1:]
         if body[0] in "ux":
-            plain = chr(int(body[1:], 16))
+            plain = chr(int(body[1:], 16)).encode(errors="replace").decode()
         elif len(body) == 3:
             plain = chr(int(body, 8) & 0xFF)
         else:
