@@ -37,6 +37,11 @@ SITES = (
     Site("generativelanguage.googleapis.com", 5, alias="edge.lab.test"),
     Site("api.mistral.ai", 6, families=(4,)),
     Site("api.cohere.com", 7, families=(6,)),
+    Site("bedrock-runtime.us-east-1.amazonaws.com", 10),
+    Site("lab.openai.azure.com", 11),
+    Site("openrouter.ai", 12),
+    Site("ollama.com", 13),
+    Site("us-central1-aiplatform.googleapis.com", 14),
     # the neighbour: another customer of the same front end, so the same address
     Site("www.example.test", 3, ai=False, plain=True),
     # the stranger: an address that no AI service has

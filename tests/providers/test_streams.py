@@ -6,7 +6,7 @@ import pytest
 from tests.providers import recorded
 
 from milecastle import providers
-from milecastle.model import ParseError
+from milecastle.model import Edit, ParseError, RequestHead, ResponseHead
 
 
 def read(each, chunks):
@@ -50,3 +50,16 @@ def test_a_stream_cut_anywhere_is_read_so_far_or_a_parse_error(cut):
     for each in streamed():
         with contextlib.suppress(ParseError):
             read(each, [each.answer[: int(len(each.answer) * cut)]])
+
+
+def test_what_a_repeated_key_hides_in_an_event_is_read_and_never_rewritten():
+    head = RequestHead("POST", "api.openai.com", "/v1/chat/completions")
+    wire = providers.recognise(head, b'{"model":"m","messages":[]}')
+    exchange = providers.parse_request(wire, head, b'{"model":"m","messages":[]}')
+    answer = ResponseHead(200, {"content-type": "text/event-stream"})
+    stream = providers.open_stream(exchange, answer)
+    event = b'data: {"choices":[{"index":0,"delta":{"content":"first","content":"last"}}]}\n\n'
+    grown, hidden = stream.feed(event)
+    assert (grown.text, hidden.text, hidden.whole) == ("last", "first", True)
+    with pytest.raises(ParseError):
+        stream.rewrite(event, [Edit(hidden.place, 0, 1, "x")])
