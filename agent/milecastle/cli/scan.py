@@ -145,8 +145,9 @@ def judged(given: Given, engine: Engine, policy: Policy) -> Told:
     """Return the answer to one text."""
     role, provenance, direction = ROLES[given.role]
     unfinished: Told = {}
+    segment = Segment(given.text, role, provenance)
     try:
-        findings = engine.scan([Segment(given.text, role, provenance)])
+        findings = engine.scan([segment])
     except Unfinished as error:
         findings, unfinished = list(error.findings), {"unfinished": error.why}
     # nothing is known of a service, so none is held against the text
@@ -155,7 +156,7 @@ def judged(given: Given, engine: Engine, policy: Policy) -> Told:
     return {
         "id": given.id,
         "findings": [as_json(finding) for finding in findings],
-        "scores": {"injection": score(findings, "injection")},
+        "scores": {"injection": round(engine.injection_score(segment), 6)},
         "verdict": {
             "action": verdict.action.value,
             "applied": verdict.applied.value,
@@ -164,11 +165,6 @@ def judged(given: Given, engine: Engine, policy: Policy) -> Told:
         },
         **unfinished,
     }
-
-
-def score(findings: list[Finding], category: str) -> float:
-    """Return the score of the surest finding of a category."""
-    return max((each.score for each in findings if each.category == category), default=0.0)
 
 
 def as_json(finding: Finding) -> Told:

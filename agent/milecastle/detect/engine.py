@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import Protocol
 
 from milecastle.detect import rules
 from milecastle.detect.candidate import Unfinished
+from milecastle.detect.injection import Injection
 from milecastle.detect.normalise import Decoder
 from milecastle.detect.patterns import Patterns
 from milecastle.detect.pii_tables import condense
@@ -36,6 +38,10 @@ DETECTORS: tuple[Callable[[bytes], Detector], ...] = ()
 READERS: tuple[Callable[[bytes], Detector], ...] = ()
 """Detectors that also read what was encoded in a segment, as the patterns do."""
 
+APART = frozenset({"tool", "injection"})
+"""Categories whose rules are read by a detector of their own: what a call would do, and what a
+text orders, which has no end that a stream should wait for."""
+
 REMEMBERED = 4_096
 """Segments whose findings are kept."""
 
@@ -46,10 +52,18 @@ class Engine:
     def __init__(self, rules_: Sequence[rules.Rule], *, key: bytes) -> None:
         self.rules = tuple(rules_)
         self.key = key
-        self.of_text = tuple(rule for rule in self.rules if rule.category != "tool")
-        """The rules that read any text; those for tool calls read what a call would do."""
+        self.of_text = tuple(rule for rule in self.rules if rule.category not in APART)
+        """The rules that read any text, one by one."""
         self.patterns = Patterns(self.of_text, key)
-        self.readers: tuple[Detector, ...] = (self.patterns, *(new(key) for new in READERS))
+        orders = [rule for rule in self.rules if rule.category == "injection"]
+        self.injection = Injection(orders, key) if orders else None
+        """None where no rule of the category is loaded."""
+        others = (self.injection,) if self.injection else ()
+        self.readers: tuple[Detector, ...] = (
+            self.patterns,
+            *others,
+            *(new(key) for new in READERS),
+        )
         self._detectors = (ToolCalls(self.rules, key), *(new(key) for new in DETECTORS))
         self.decoder = Decoder(self.rules)
         self._memory: OrderedDict[bytes, tuple[Finding, ...]] = OrderedDict()
@@ -97,6 +111,16 @@ class Engine:
         else:
             self._memory.move_to_end(key)
         return [replace(finding, place=segment.place) for finding in known]
+
+    def injection_score(self, segment: Segment) -> float:
+        """Return the probability, 0 to 1, that the text is or holds an attack on the model."""
+        if self.injection is None:
+            return 0.0
+        score = self.injection.score(segment)
+        with suppress(Unfinished):  # a scan of the same segment says so
+            for view in self.decoder.views(segment.text):
+                score = max(score, self.injection.score(replace(segment, text=view.text)))
+        return score
 
     def _read(self, segment: Segment) -> list[Finding]:
         findings: list[Finding] = []

@@ -37,6 +37,7 @@ RULE_KEYS = (
     "value",
     "pattern",
     "trigger",
+    "needs",
     "checks",
     "generic",
     "certain",
@@ -70,6 +71,8 @@ class Rule:
     """RE2 syntax; the first group named ``secret…`` that took part is the finding."""
     trigger: str
     """A cheaper RE2 expression that stands in every text that the pattern matches."""
+    needs: tuple[str, ...] = ()
+    """Of each of these at least one meaning of the lexicon has to occur (injection only)."""
     checks: tuple[tuple[Check, str], ...] = ()
     generic: bool = False
     """Whether it yields to any other rule that reports the same place."""
@@ -173,6 +176,7 @@ class Reader:
             severity=self._severity(keys, severity),
             pattern=pattern,
             trigger=given or trigger,
+            needs=self._texts(keys, "needs"),
             checks=self._checks(keys),
             generic=self._text(keys, "generic", "false") == "true",
             certain=self._text(keys, "certain", "false") == "true",
@@ -201,7 +205,8 @@ class Reader:
             names = spelt(self._texts(keys, "names"))
             return assigned(names, value), names, prefix_of(value)
         pattern = self._text(keys, "pattern", "")
-        return pattern, "" if "trigger" in keys else shortened(pattern), ""
+        given = "trigger" in keys or "needs" in keys
+        return pattern, "" if given else shortened(pattern), ""
 
     def _checks(self, keys: Mapping[str, yaml.Node]) -> tuple[tuple[Check, str], ...]:
         node = keys.get("checks")

@@ -31,18 +31,14 @@ class Open:
 
 
 class Tails:
-    """Looks at the end of a text for all rules at once.
-
-    But those of injection: they name what stands in a text, there is nothing in it to redact, and
-    to wait for the end of every sentence that could become an order would hold back all prose.
-    """
+    """Looks at the end of a text for all rules at once."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._expressions: dict[int, str] = {}
         self._exact: dict[int, re2._Regexp] = {}
         headed: dict[str, list[int]] = {}
         for number, rule in enumerate(rules):
-            expression = expression_of(rule) if rule.category != "injection" else ""
+            expression = expression_of(rule)
             if expression:
                 self._expressions[number] = expression
                 if not HEADLESS.match(rule.pattern):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from milecastle.detect.engine import Engine
+from milecastle.detect.injection import RULE as CLASSIFIER
 from milecastle.detect.masking import excerpt
 from milecastle.detect.rules import Rule
 from milecastle.model import Problem, Segment
@@ -24,7 +25,8 @@ def try_rules(rules: Iterable[Rule]) -> list[Problem]:
         engine = Engine([rule], key=b"trial")
         for wanted, texts in ((True, rule.matches), (False, rule.ignores)):
             for text in texts:
-                if bool(engine.scan([tried(rule, text)])) != wanted:
+                found = engine.scan([tried(rule, text)])
+                if any(each.rule != CLASSIFIER for each in found) != wanted:
                     what = "does not find" if wanted else "finds"
                     said = f"rule {rule.id!r} {what} {excerpt(text, 12)!r}"
                     hint = f"a text under {'matches' if wanted else 'ignores'}"
