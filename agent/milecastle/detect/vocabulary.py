@@ -39,7 +39,9 @@ INNOCENT_LAST = vocabulary(
     "codes mode module method model map list set table tag scope scopes owner date time at by "
     "source src location region issuer audience subject handler callback listener factory "
     "generator parser builder spec test tests vault selector resolver comment line number num "
-    "exists template schema"
+    "exists template schema "
+    "encode decode strip split join replace startswith endswith lower upper trim equals compare "
+    "match includes digest hexdigest update verify checker"
 )
 INNOCENT_ANY = vocabulary(
     "public pub primary foreign keyboard keyword keywords keypress keydown keyup csrf xsrf "
