@@ -7,6 +7,7 @@ import pytest
 from milecastle.daemon.control import CLIENTS, Answers, Client, Clients
 from milecastle.daemon.refusals import Refusals
 from milecastle.model import Attribution, Connection, Endpoint, Grade, Process
+from milecastle.store.entries import Called, Opened
 
 ADA = 1000
 
@@ -176,3 +177,61 @@ async def test_one_user_s_idle_clients_shut_nobody_else_out(pair, client, exchan
         assert (await ask(connect(uid), "sessions", limit=1)).kind == "ok"
     for task in tasks:
         task.cancel()
+
+
+# --- the ledger ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def used(ledger):
+    """One connection and one call of ada's."""
+    ada = Process(pid=77, comm="python3", uid=ADA, user="ada", started=1.0)
+    shared = {"process": ada, "service": "openai"}
+    ledger._batch += [
+        Opened(at=1.0, cookie=1, **shared, address="198.51.100.9", port=443, protocol="tcp",
+               grade="exact", outcome="direct", code="heartbeat"),
+        Called(at=2.0, **shared),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["connections", "inventory", "coverage"])
+async def test_a_stranger_is_told_of_the_ledger_what_is_theirs(client, used, kind):
+    body = {"limit": 10, "before": 0} if kind == "connections" else {}
+    for uid, groups, count in ((0, (), 1), (5, (4242,), 1), (ADA, (), 1), (5, (), 0)):
+        answer = await ask(client(uid, groups), kind, **body)
+        assert len(answer.body["result"]) == count, (kind, uid, groups)
+
+
+async def test_the_inventory_says_what_the_policy_thinks_of_a_service_now(client, used):
+    (row,) = (await ask(client(), "inventory")).body["result"]
+    assert (row["standing"], row["sanctioned"]) == ("tolerated", False)
+
+
+@pytest.mark.parametrize("body", [{"limit": -5, "before": -5}, {"limit": 1 << 62, "before": 1}])
+async def test_silly_pages_of_connections_are_bounded(client, used, body):
+    assert (await ask(client(), "connections", **body)).kind == "ok"
+
+
+async def test_only_root_may_refuse_and_permit(client):
+    group = client(5, (4242,))
+    for kind, body in (
+        ("refuse", {"service": "openai", "seconds": 5}),
+        ("permit", {"service": "openai"}),
+    ):
+        assert (await ask(group, kind, **body)).body["code"] == "forbidden"
+    assert (await ask(group, "refusals")).body["result"] == []
+
+
+async def test_root_refuses_lists_and_permits(client):
+    end = client()
+    told = (await ask(end, "refuse", service="openai", seconds=60)).body["result"]
+    assert told == {"service": "openai", "until": 1e9 + 60}
+    (row,) = (await ask(end, "refusals")).body["result"]
+    assert (row["service"], row["by"]) == ("openai", "hand")
+    assert (await ask(end, "permit", service="openai")).body["result"]["was_refused"] is True
+    assert (await ask(end, "refuse", service="opnai", seconds=0)).body["code"] == "unknown"
+
+
+async def test_a_ledger_that_can_not_be_read_is_an_answer(client, ledger):
+    ledger._register.connection.execute("DROP TABLE coverage")
+    assert (await ask(client(), "coverage")).body["code"] == "store"

@@ -54,6 +54,8 @@ def summary(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if again > 0:
             yield "restarts", f"{child.get('name')} was restarted {plural(again, 'time')}"
     yield from kept(told.get("store") or {}, told.get("records") or {})
+    if lost := (told.get("ledger") or {}).get("lost"):
+        yield "attention", f"{plural(lost, 'entry', 'entries')} of the ledger could not be kept"
     if told.get("ca"):
         yield "CA", str(told["ca"].get("certificate"))
     kernel = told.get("kernel") or {}

@@ -114,4 +114,6 @@ class Status:
             found.append(self.ca.advice)
         if fault:
             found.append(f"recording is interrupted: {fault}")
+        if fault := self.ledger.health["fault"]:
+            found.append(f"the ledger of connections is interrupted: {fault}")
         return found
