@@ -28,7 +28,7 @@ ROOMS = {
     "wire": Room("model", pure=True, packages="msgpack"),
     "yamldoc": Room("model", pure=True, packages="yaml"),
     "catalogue": Room("model yamldoc shipped", pure=True),
-    "providers": Room("model", pure=True, packages="orjson"),
+    "providers": Room("model", pure=True, packages="orjson pypdf"),
     "detect": Room(
         "model yamldoc shipped",
         pure=True,
@@ -68,6 +68,7 @@ IMPURE = frozenset(
     urllib.request http.client sched
     """.split()  # noqa: SIM905 - a table reads better
 )
+EXCUSED = {("providers/pdf.py", "logging"): "it silences pypdf, which would quote documents"}
 IMPURE_FUNCTIONS = frozenset({"open", "print", "input", "breakpoint"})
 IMPURE_METHODS = frozenset({"now", "today", "utcnow", "read_text", "read_bytes", "write_text"})
 LONGEST_SCRIPT = 40
@@ -137,8 +138,10 @@ def test_a_heavy_package_has_one_importer(room, file):
 @pytest.mark.parametrize(("room", "file"), [each for each in FILES if ROOMS[each.values[0]].pure])
 def test_a_pure_room_touches_nothing(room, file):
     tree = ast.parse(file.read_text())
+    inside = str(file.relative_to(AGENT))
     for name in imported(tree):
-        assert name not in IMPURE and name.partition(".")[0] not in IMPURE, name
+        if (inside, name) not in EXCUSED:
+            assert name not in IMPURE and name.partition(".")[0] not in IMPURE, name
     unseen = typing_only(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and node not in unseen:

@@ -43,8 +43,8 @@ LIMITS: dict[str, Any] = {
     "page_tree_maximum_page_entries": 10_000,
 }
 """pypdf's own limits, which are far higher."""
-MOST_OPERATIONS = 200_000
-"""Drawing operations of a whole file; some seconds of work at the worst."""
+MOST_OPERATIONS = 20_000
+"""Drawing operations of a whole file: some tenths of a second, for nothing else is served then."""
 MOST_ANNOTATIONS = 1_000
 LONGEST = 2 << 20
 """Most text that is taken of one file, code points."""
