@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import re2
 import yaml
 
-from milecastle.detect.expressions import beginning, literal_prefix
+from milecastle.detect.expressions import beginning, literal_prefix, parse
 from milecastle.detect.validators import CHECKS, Check
 from milecastle.model import ParseError, Problem, Severity
 
@@ -162,10 +162,15 @@ class Reader:
             self._say(line(node), f"rule id {rule_id!r}", "lower-case letters, digits, hyphens")
         pattern, trigger, prefix = self._pattern(node, keys)
         given = self._text(keys, "trigger", "")
-        for what in ("token", "value", "pattern", "trigger"):
-            self._compilable(keys.get(what), what, self._text(keys, what, ""))
+        for what in ("token", "value"):
+            if not well_formed(self._text(keys, what, "")):
+                self._compilable(keys.get(what), what, self._text(keys, what, ""))
+        self._compilable(keys.get("trigger"), "trigger", given)
         if len(self._problems) == before:
-            self._compilable(node, "pattern", pattern)
+            written = next(
+                (keys[way] for way in ("token", "value", "pattern") if way in keys), node
+            )
+            self._compilable(written, "pattern", pattern)
         evidence = {key: self._texts(keys, key) for key in ("matches", "ignores")}
         if not evidence["matches"]:
             self._say(line(node), f"rule {rule_id!r} has no matches", "add a text it must find")
@@ -310,6 +315,15 @@ def shortened(pattern: str) -> str:
         return beginning(pattern)
     except ValueError:
         return pattern
+
+
+def well_formed(expression: str) -> bool:
+    """Tell whether brackets close: a class left open could swallow what is put around it."""
+    try:
+        parse(expression)
+    except ValueError:
+        return False
+    return True
 
 
 def prefix_of(expression: str) -> str:
