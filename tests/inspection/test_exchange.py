@@ -67,6 +67,13 @@ def test_a_block_answers_in_the_provider_s_own_error_shape_with_the_reason(begin
     assert KEY not in answer.body.decode()
 
 
+def test_what_only_its_body_told_is_refused_in_its_own_shape_too(begin):
+    ollama = {"model": "llama3", "messages": [{"role": "user", "content": KEY}]}
+    answer = begin("block", path="/api/chat").request(json.dumps(ollama).encode())
+    assert isinstance(answer, Block)
+    assert isinstance(json.loads(answer.body)["error"], str), "Ollama's errors are plain text"
+
+
 def test_in_monitor_mode_nothing_is_changed_and_the_record_says_what_would_have_been(begin):
     inspection = begin("block", mode="monitor")
     body = chat(KEY)

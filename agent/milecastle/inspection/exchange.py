@@ -74,6 +74,8 @@ class Inspection:
         except (ParseError, Unfinished) as error:
             return self.fail("request", error, body)
         self.exchange = exchange
+        # by its head alone a request may have been no more than a call of unknown shape
+        self.format = replace(self.format, name=exchange.format, provider=exchange.provider)
         decision = self.judge("request", findings)
         match decision.verdict.applied:
             case Action.BLOCK:
