@@ -161,6 +161,9 @@ def output(text: str) -> str:
     return "output of " + " ".join(path(word) for word in found.group(1).split()) if found else ""
 
 
+POSTS = vocabulary(
+    "-d --data --data-raw --data-binary --json -F --form --post-data --data-urlencode"
+)
 HTTP_VALUES = vocabulary(
     "-d --data --data-binary --data-raw --data-urlencode --data-ascii --json -F --form -H --header "
     "-X --request -o --output -u --user -A --user-agent -e --referer -b --cookie -c --cookie-jar "
@@ -184,6 +187,8 @@ def fetching(words: Words) -> Iterator[Effect]:
         sent += [word[1:] for word in words if word.startswith("@")]
     for what in sent:
         yield from sending("the pipe" if what in {"-", "/dev/stdin"} else what, target)
+    if not sent and target and not is_local(target) and any(word in POSTS for word in words):
+        yield "posts", target
     for url in urls:
         if "⟦" in url:
             yield from sending(output(url), target or "a host")
