@@ -17,8 +17,11 @@ FICTION = re.compile(r"555[ .)\-]{0,2}01\d\d(?!\d)|1234567|(\d)\1{6}|0123456|987
 DATE = re.compile(
     r"\d{1,4}[./\-]\d{1,2}[./\-]\d{1,4}(?:[ T].*)?"
     r"|(?:19|20)\d\d[.\-/ ](?:19|20)\d\d|(?:\d+\.){3}\d+|0\d{4}-\d{4}"
+    r"|\d{1,2}[.\-/ ](?:19|20)\d\d"
 )
 """Dates, spans of years, addresses of machines, ZIP codes."""
+FEWEST = 8
+"""Digits of a number that nothing but its form gives away."""
 EXTENSION = re.compile(r"\s?(?:x|ext\.?|#)\s?\d{1,6}\Z", re.IGNORECASE)
 
 
@@ -47,6 +50,8 @@ def phone(candidate: Candidate, argument: str) -> Evidence | None:
         return Evidence("a number's length", 0.8) if 7 <= len(digits) <= 15 else None
     if argument == "international":
         return international(digits, text.startswith("00"))
+    if len(digits) < FEWEST:
+        return None
     for region in argument.split():
         if valid(digits, region):
             return Evidence(f"valid in {region}", 0.9)
