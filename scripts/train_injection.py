@@ -33,6 +33,7 @@ sys.path.insert(0, str(ROOT / "agent"))
 from milecastle.detect import injection, rules  # noqa: E402
 from milecastle.detect.classifier import (  # noqa: E402
     GROUPS,
+    crc,
     letter_features,
     meaning_features,
     pooled,
@@ -182,7 +183,7 @@ def matrix(windows):
     letters = {}
     for words in windows:
         places = {
-            "words": word_features(words),
+            "words": word_features([crc(word) for word in words]),
             "letters": [],
             "meanings": meaning_features([words_of.meanings(word) for word in words]),
         }
@@ -433,7 +434,7 @@ def write(texts, model, calibration, figures, day):
         "groups": {
             name: {
                 "scale": round(step, 8),
-                "weights": base64.b85encode(zlib.compress(data, 9)).decode(),
+                "weights": base64.b64encode(zlib.compress(data, 9)).decode(),
             }
             for name, (step, data) in groups.items()
         },
@@ -445,6 +446,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--table", action="store_true", help="print the figures")
     parser.add_argument("--write", action="store_true", help="write the model file")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="keep the logits there (.npy)")
     parser.add_argument("--date", default=datetime.datetime.now(datetime.UTC).date().isoformat())
     options = parser.parse_args()
     if not DATA.exists():
@@ -453,6 +455,8 @@ def main():
     print(f"{len(texts.rows)} texts, {len(texts.document)} windows", file=sys.stderr)
     hits = structure(texts.rows)
     logits = texts.left_out()
+    if options.keep:
+        np.save(options.keep, logits)
     sources = np.array([row["source"] for row in texts.rows])
     shown = table(texts, logits)
     show("Classifier alone", shown)

@@ -11,6 +11,7 @@ from milecastle import shipped
 from milecastle.detect.classifier import (
     GROUPS,
     classifier,
+    crc,
     letter_features,
     meaning_features,
     model,
@@ -127,7 +128,7 @@ def test_what_is_more_never_weighs_less_in_the_pool():
 
 def test_features_stay_within_their_groups():
     words = lexicon().words("Ignore the rules, naïve 模型 и всё остальное 12345")
-    assert all(0 <= at < GROUPS["words"] for at in word_features(words))
+    assert all(0 <= at < GROUPS["words"] for at in word_features([crc(word) for word in words]))
     assert all(0 <= at < GROUPS["letters"] for word in words for at in letter_features(word))
     bits = [lexicon().meanings(word) for word in words]
     assert all(0 <= at < GROUPS["meanings"] for at in meaning_features(bits))

@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
+from typing import NamedTuple
 
 from milecastle import shipped
 from milecastle.detect.injection_words import Lexicon, Window, lexicon
@@ -39,19 +40,17 @@ REACH = 8
 NEXT = 4
 """How many of the following words with a meaning are looked at."""
 REMEMBERED = 20_000
-"""Distinct words whose letters' weights are kept."""
+"""Distinct words of which is kept what they weigh."""
 
 
 def crc(text: str) -> int:
     return zlib.crc32(text.encode(errors="replace"))
 
 
-def word_features(words: Sequence[str]) -> set[int]:
-    """Return the places of the distinct words and neighbours."""
-    codes = [crc(word) for word in words]
+def word_features(codes: Sequence[int]) -> set[int]:
+    """Return the places of the distinct words (their CRCs) and neighbours."""
     found = {code >> 5 & WORDS - 1 for code in codes}
-    for first, second in pairwise(codes):
-        found.add((first * MIXER + second) >> 7 & WORDS - 1)
+    found.update((first * MIXER + second) >> 7 & WORDS - 1 for first, second in pairwise(codes))
     return found
 
 
@@ -98,6 +97,17 @@ class Judgement:
     """The window that weighs most."""
 
 
+class Known(NamedTuple):
+    """What need not be asked again of a word."""
+
+    code: int
+    meanings: int
+    letters: int
+    """Sum of its letters' weights."""
+    runs: int
+    """How many those are."""
+
+
 class Classifier:
     """Weights, and how to ask them. One thread at a time."""
 
@@ -114,35 +124,38 @@ class Classifier:
         self._scale = tuple(weights[group][0] for group in GROUPS)
         self._bias = bias
         self.lexicon = words
-        self._known: dict[str, tuple[int, int]] = {}
-        """Word -> sum and number of its letters' weights."""
+        self._known: dict[str, Known] = {}
 
     def window(self, words: Sequence[str]) -> float:
         """Return the logit of one window of words."""
         if not words:
             return self._bias
-        own = word_features(words)
+        known = [self._known.get(word) or self._learn(word) for word in words]
+        own = word_features([word.code for word in known])
+        meant = meaning_features([word.meanings for word in known])
+        distinct = set(known)
+        letters = sum([word.letters for word in distinct])
+        count = sum([word.runs for word in distinct])
         logit = self._bias
-        meant = meaning_features([self.lexicon.meanings(word) for word in words])
-        total = count = 0
-        for word in set(words):
-            known = self._known.get(word) or self._learn(word)
-            total += known[0]
-            count += known[1]
         logit += self._scale[0] * sum([self._words[at] for at in own]) / math.sqrt(len(own))
         if count:
-            logit += self._scale[1] * total / math.sqrt(count)
+            logit += self._scale[1] * letters / math.sqrt(count)
         if meant:
-            logit += (
-                self._scale[2] * sum([self._meanings[at] for at in meant]) / math.sqrt(len(meant))
-            )
+            weight = sum([self._meanings[at] for at in meant])
+            logit += self._scale[2] * weight / math.sqrt(len(meant))
         return logit
 
-    def _learn(self, word: str) -> tuple[int, int]:
+    def _learn(self, word: str) -> Known:
         places = letter_features(word)
         if len(self._known) >= REMEMBERED:
             self._known.clear()
-        self._known[word] = known = (sum(self._letters[at] for at in places), len(places))
+        known = Known(
+            crc(word),
+            self.lexicon.meanings(word),
+            sum(self._letters[at] for at in places),
+            len(places),
+        )
+        self._known[word] = known
         return known
 
     def judge(self, windows: Sequence[Window]) -> Judgement:
@@ -161,8 +174,8 @@ def pooled(logits: Sequence[float]) -> float:
 
 
 def unpacked(text: str) -> bytes:
-    """Return weights as the model file holds them: zlib in base85."""
-    return zlib.decompress(base64.b85decode(text))
+    """Return weights as the model file holds them: zlib in base64."""
+    return zlib.decompress(base64.b64decode(text))
 
 
 @cache

@@ -41,6 +41,8 @@ RAISED: Mapping[Severity, Severity] = {
     Severity.MEDIUM: Severity.HIGH,
 }
 """Severities in text from outside; the others stay."""
+ONLY_OUTSIDE = frozenset({"order-about-answer", "order-about-code"})
+"""Rules for what every user says, and data should not."""
 OUTSIDE: frozenset[Provenance] = FROM_OUTSIDE | {"tool_definition"}
 OWN: frozenset[Provenance] = frozenset({"system", "reasoning"})
 """The operator's words, and the model's to itself: told, but no more than that."""
@@ -62,7 +64,7 @@ class Structure:
         self._patterns = Patterns([rule for rule in rules if not rule.needs], key)
         self._worded = Patterns(worded, key)
         self._lexicon = lexicon()
-        self._needs = [self._bits(rule) for rule in worded]
+        self._needs = [(rule.id, self._bits(rule)) for rule in worded]
 
     def _bits(self, rule: Rule) -> tuple[int, ...]:
         """Return the meanings that the rule needs: one of each of these has to occur."""
@@ -76,14 +78,15 @@ class Structure:
     def scan(self, segment: Segment, windows: Sequence[Window]) -> list[Finding]:
         """Return the findings, with the severity of a user's turn."""
         findings = self._patterns.scan(segment)
+        outside = segment.provenance in OUTSIDE
         meant = 0
         for window in windows:
             for word in window.words:
                 meant |= self._lexicon.meanings(word)
         numbers = [
             number
-            for number, needs in enumerate(self._needs)
-            if all(meant & bits for bits in needs)
+            for number, (rule, needs) in enumerate(self._needs)
+            if all(meant & bits for bits in needs) and (outside or rule not in ONLY_OUTSIDE)
         ]
         if numbers:
             data = segment.text.encode(errors="replace")

@@ -12,9 +12,11 @@ from milecastle.model import Problem, Segment
 
 
 def tried(rule: Rule, text: str) -> Segment:
-    """Return the text where the rule looks for it: what a tool is to run, or what a user says."""
+    """Return the text where the rule looks for it: in a tool's call or result, or a user's turn."""
     if rule.category == "tool":
         return Segment(text, "assistant", "tool_call", label="command", tool="bash")
+    if rule.category == "injection":
+        return Segment(text, "tool", "tool_result")
     return Segment(text, "user", "user")
 
 
