@@ -218,20 +218,26 @@ class Daemon:
         loop = asyncio.get_running_loop()
         loop.add_reader(kernel.fileno(), self._kernel_events)
         stack.callback(loop.remove_reader, kernel.fileno())
+        stack.callback(workers.close)
+
+        def background(work: Coroutine[Any, Any, None]) -> None:
+            """Run it beside the rest, and end it before the kernel's maps are closed."""
+            stack.callback(tasks.create_task(work).cancel)
+
         tasks.create_task(accept(listen(sockets["worker"]), workers.take, tasks))
         tasks.create_task(accept(listen(sockets["control"]), Clients(answers).take, tasks))
-        tasks.create_task(workers.watch(self._kill))
-        tasks.create_task(self._housekeeping())
+        background(workers.watch(self._kill))
+        background(self._housekeeping())
         watch = Watch([self._rules.file, HOSTS_FILE], self._files_changed)
         stack.callback(watch.close)
 
-        tasks.create_task(self._namespaces.follow())
-        tasks.create_task(follow_routes(kernel, ports))
+        background(self._namespaces.follow())
+        background(follow_routes(kernel, ports))
 
         await self._prove(test_cgroup)
         await self._refusals.begin()
-        tasks.create_task(self._refusals.keep())
-        tasks.create_task(ledger.keep())
+        background(self._refusals.keep())
+        background(ledger.keep())
         names.learn_hosts_file()
         if self._announce is not None:
             recorder.follow(self, self._announce)

@@ -70,6 +70,7 @@ class WorkerSession:
         self._peer = peer
         self._shared = shared
         self._phase: wire.Phase = "new"
+        self._closed = False
         self.began = time.monotonic()
         self.heard = self.began
         """time.monotonic() of the last heartbeat."""
@@ -99,6 +100,8 @@ class WorkerSession:
         """Answer until the worker leaves or breaks a rule."""
         try:
             async for frame in self._peer.frames():
+                if self._closed:
+                    return
                 wire.check(frame, wire.WORKER, "worker", self._phase)
                 self._sign_of_life()
                 self._requests[frame.kind](frame)
@@ -120,7 +123,8 @@ class WorkerSession:
         return now - self.heard > limit
 
     def disconnect(self) -> None:
-        """End the session from our side."""
+        """End the session from our side; what the worker has said already is not heard."""
+        self._closed = True
         self._peer.hang_up()
 
     def _hello(self, frame: wire.Frame) -> None:
@@ -243,6 +247,11 @@ class Workers:
                     log.warning("worker %d gives no sign of life; ended", session.pid)
                     session.disconnect()
                     end(session.pid)
+
+    def close(self) -> None:
+        """End all sessions, before what they work on is closed."""
+        for session in list(self.sessions):
+            session.disconnect()
 
     def tell(self, kind: str, body: wire.Body) -> None:
         """Send a notification to every serving worker."""
