@@ -463,10 +463,11 @@ def main():
     own = sources != "pa_jackhhao_jailbreak"
     chosen = own & (texts.families != "bipia")
     fitted = calibrated(logits[chosen], hits[chosen], texts.labels[chosen], sources[chosen])
-    scores = fitted["slope"] * logits + fitted["evidence"] * hits + fitted["intercept"]
-    figures = table(texts, scores)
+    shift = np.array([injection.SHIFT.get(row["provenance"], 0.0) for row in texts.rows])
+    alone = fitted["slope"] * logits + fitted["intercept"] + shift
+    figures = table(texts, alone + fitted["evidence"] * hits)
     show("Classifier and rules", figures)
-    fitted["threshold"] = 1 / (1 + np.exp(-figures["reported"]))
+    fitted["threshold"] = 1 / (1 + np.exp(-table(texts, alone)["reported"]))
     print("\n", fitted)
     if options.write:
         used = np.array([row["family"] not in NEVER for row in texts.rows])

@@ -12,6 +12,7 @@ signal, and no default policy blocks on it.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -41,15 +42,21 @@ RAISED: Mapping[Severity, Severity] = {
     Severity.MEDIUM: Severity.HIGH,
 }
 """Severities in text from outside; the others stay."""
+TEMPLATED = re.compile(
+    r"\s*(?:<s>|<bos>|<\|begin_of_text\|>)?\s*(?:\[INST\]|<\|(?:im_start|start_header_id|system|user)\|>"
+    r"|<start_of_turn>|<\|start\|>|### Instruction:|Below is an instruction)"
+)
+"""A prompt that begins in a chat template's own form: the application wrote it that way."""
+FAKE_TURN = "fake-turn-"
 ONLY_OUTSIDE = frozenset({"order-about-answer", "order-about-code"})
 """Rules for what every user says, and data should not."""
 OUTSIDE: frozenset[Provenance] = FROM_OUTSIDE | {"tool_definition"}
 OWN: frozenset[Provenance] = frozenset({"system", "reasoning"})
 """The operator's words, and the model's to itself: told, but no more than that."""
 SHIFT: Mapping[Provenance, float] = {
-    **dict.fromkeys(OUTSIDE, 0.7),
-    "system": -2.0,
-    "reasoning": -2.0,
+    **dict.fromkeys(FROM_OUTSIDE, 0.2),
+    "system": -4.0,
+    "reasoning": -4.0,
     "assistant": -1.0,
     "tool_call": -0.5,
 }
@@ -79,6 +86,9 @@ class Structure:
         """Return the findings, with the severity of a user's turn."""
         findings = self._patterns.scan(segment)
         outside = segment.provenance in OUTSIDE
+        own = segment.provenance == "assistant"  # a model's stop token that leaked
+        if own or (not outside and TEMPLATED.match(segment.text)):
+            findings = [each for each in findings if not each.rule.startswith(FAKE_TURN)]
         meant = 0
         for window in windows:
             for word in window.words:
@@ -112,7 +122,8 @@ class Injection:
             replace(each, severity=severity(each.severity, segment.provenance), score=score)
             for each in found
         ]
-        if score >= threshold() and not touched(judgement, found):
+        alone = probability(judgement.logit, (), segment.provenance)
+        if alone >= threshold() and not touched(judgement, found):
             findings.append(self._judged(segment, judgement, score))
         return findings
 
