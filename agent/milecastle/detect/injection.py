@@ -47,6 +47,9 @@ TEMPLATED = re.compile(
     r"|<start_of_turn>|<\|start\|>|### Instruction:|Below is an instruction)"
 )
 """A prompt that begins in a chat template's own form: the application wrote it that way."""
+CLOSING: Mapping[str, str] = dict(zip("\"'“‘«„`「『", "\"'”’»“`」』", strict=True))
+BESIDE = 40
+"""Characters after a match in which its quotation has to end."""
 FAKE_TURN = "fake-turn-"
 ONLY_OUTSIDE = frozenset({"order-about-answer", "order-about-code"})
 """Rules for what every user says, and data should not."""
@@ -103,7 +106,12 @@ class Structure:
             spans = [span for number in numbers for span in self._worded.matches(number, data)]
             placed = to_code_points(spans, data, segment.text)
             findings += without_overlaps(self._worded.weigh(segment, segment.text, 0, placed))
-        return findings
+        if outside:
+            return findings
+        return [
+            replace(each, severity=Severity.INFO) if mentioned(segment.text, each) else each
+            for each in findings
+        ]
 
 
 class Injection:
@@ -155,6 +163,16 @@ class Injection:
             owasp=owasp,
             atlas=atlas,
         )
+
+
+def mentioned(text: str, finding: Finding) -> bool:
+    """Tell whether the words are quoted within a longer sentence: spoken of, not said."""
+    ending = CLOSING.get(text[: finding.start].rstrip()[-1:])
+    if ending is None or len(text) - (finding.end - finding.start) < BESIDE // 2:
+        return False
+    rest = text[finding.end - 1 : finding.end + BESIDE]
+    at = rest.find(ending)
+    return at >= 0 and not rest[at + 1 : at + 2].isalpha()
 
 
 def touched(judgement: Judgement, findings: Iterable[Finding]) -> bool:
