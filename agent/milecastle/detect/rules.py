@@ -21,7 +21,14 @@ from dataclasses import dataclass
 import re2
 import yaml
 
-from milecastle.detect.expressions import beginning, literal_prefix, parse
+from milecastle.detect.expressions import (
+    ENOUGH,
+    Item,
+    beginning,
+    literal_length,
+    literal_prefix,
+    parse,
+)
 from milecastle.detect.validators import CHECKS, Check
 from milecastle.model import ParseError, Problem, Severity
 
@@ -57,6 +64,8 @@ OPERATOR = (
 )
 LINK = rf"{QUOTE}[\])]?{OPERATOR}{QUOTE}"
 """What may stand between a name and its value: ``=``, ``": "``, ``is``, an option's space."""
+WORD_BEGINS = r"(?:\A|[^A-Za-z0-9]|\\[nrt])"
+"""As START, for a trigger: an assertion would double the automaton's states."""
 START = r"(?:\b|\\[nrt])"
 END = r"(?:[^A-Za-z0-9_]|\z)"
 
@@ -204,14 +213,18 @@ class Reader:
         if "token" in keys:
             token = self._text(keys, "token", "")
             pattern = f"{START}(?P<secret>{token}){END}"
-            return pattern, shortened(token), prefix_of(token)
+            lead = "" if plain_characters(token) >= ENOUGH else WORD_BEGINS
+            return pattern, lead + shortened(token), prefix_of(token)
         if "names" in keys:
             value = self._text(keys, "value", "")
             names = spelt(self._texts(keys, "names"))
             return assigned(names, value), names, prefix_of(value)
         pattern = self._text(keys, "pattern", "")
         given = "trigger" in keys or "needs" in keys
-        return pattern, "" if given else shortened(pattern), ""
+        if given:
+            return pattern, "", ""
+        vague = pattern.startswith(r"\b") and plain_characters(pattern) < ENOUGH
+        return pattern, (WORD_BEGINS if vague else "") + shortened(pattern), ""
 
     def _checks(self, keys: Mapping[str, yaml.Node]) -> tuple[tuple[Check, str], ...]:
         node = keys.get("checks")
@@ -315,6 +328,16 @@ def shortened(pattern: str) -> str:
         return beginning(pattern)
     except ValueError:
         return pattern
+
+
+def plain_characters(expression: str) -> int:
+    """Return how many plain characters every match has; with fewer than ENOUGH it has to begin
+    where a word begins, or an automaton would count along in every word.
+    """
+    try:
+        return literal_length([Item(parse(expression))])
+    except ValueError:
+        return 0
 
 
 def well_formed(expression: str) -> bool:
