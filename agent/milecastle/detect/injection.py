@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from milecastle.detect.classifier import Judgement, classifier, model
 from milecastle.detect.injection_words import Window, lexicon
@@ -50,6 +52,8 @@ TEMPLATED = re.compile(
 CLOSING: Mapping[str, str] = dict(zip("\"'“‘«„`「『", "\"'”’»“`」』", strict=True))
 BESIDE = 40
 """Characters after a match in which its quotation has to end."""
+MATCHES = 20
+"""Matches of one rule in one text that are reported: nothing is redacted, more say nothing new."""
 FAKE_TURN = "fake-turn-"
 ONLY_OUTSIDE = frozenset({"order-about-answer", "order-about-code"})
 """Rules for what every user says, and data should not."""
@@ -103,9 +107,14 @@ class Structure:
         ]
         if numbers:
             data = segment.text.encode(errors="replace")
-            spans = [span for number in numbers for span in self._worded.matches(number, data)]
+            spans = [
+                span
+                for number in numbers
+                for span in islice(self._worded.matches(number, data), MATCHES)
+            ]
             placed = to_code_points(spans, data, segment.text)
             findings += without_overlaps(self._worded.weigh(segment, segment.text, 0, placed))
+        findings = fewest(findings)
         if outside:
             return findings
         return [
@@ -163,6 +172,17 @@ class Injection:
             owasp=owasp,
             atlas=atlas,
         )
+
+
+def fewest(findings: Iterable[Finding]) -> list[Finding]:
+    """Keep the first MATCHES of each rule."""
+    seen: Counter[str] = Counter()
+    kept = []
+    for finding in findings:
+        seen[finding.rule] += 1
+        if seen[finding.rule] <= MATCHES:
+            kept.append(finding)
+    return kept
 
 
 def mentioned(text: str, finding: Finding) -> bool:
