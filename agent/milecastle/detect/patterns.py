@@ -24,7 +24,7 @@ from milecastle.detect.rules import Rule, compiled
 from milecastle.detect.taxonomy import ids
 from milecastle.model import Finding, Segment
 
-MEMORY = 20 << 20
+MEMORY = 32 << 20
 """Bytes that one category's program and automaton may take; it starts anew when they are full."""
 CANDIDATES = 20_000
 """Matches that are looked at in one text, of all rules together."""

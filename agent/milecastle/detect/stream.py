@@ -19,9 +19,9 @@ from milecastle.detect.patterns import Spans, Weighed, to_code_points, without_o
 from milecastle.detect.tails import Run
 from milecastle.model import Finding, Provenance, Role, Segment
 
-CONTEXT = 1_024
+CONTEXT = 512
 """Characters before the held text that stay readable for names, quotes and encodings."""
-SLACK = 512
+SLACK = 128
 """Characters that are dropped from the front at a time."""
 LONGEST_HELD = 24_000
 """No secret is longer; what is held beyond that is let go and the reading called unfinished."""
