@@ -21,7 +21,7 @@ from pathlib import Path
 import orjson
 
 from milecastle.model import Process
-from milecastle.store import database
+from milecastle.store import database, design
 from milecastle.store.entries import Called, Entry, Named, Noted, Opened
 from milecastle.store.tallies import Tallies
 
@@ -39,97 +39,6 @@ STEP = 25_000
 REMEMBERED = 8192
 """Processes whose row is known without looking."""
 
-MIGRATIONS = (
-    """
-    CREATE TABLE processes (
-        number INTEGER PRIMARY KEY,
-        key TEXT NOT NULL UNIQUE,
-        uid INTEGER NOT NULL,
-        process TEXT NOT NULL
-    ) STRICT;
-    CREATE TABLE connections (
-        number INTEGER PRIMARY KEY,
-        at REAL NOT NULL,
-        cookie INTEGER NOT NULL,
-        process INTEGER NOT NULL,
-        service TEXT,
-        name TEXT NOT NULL,
-        address TEXT NOT NULL,
-        port INTEGER NOT NULL,
-        protocol TEXT NOT NULL,
-        grade TEXT NOT NULL,
-        outcome TEXT NOT NULL,
-        code TEXT NOT NULL,
-        calls INTEGER NOT NULL
-    ) STRICT;
-    CREATE INDEX connections_by_cookie ON connections (cookie);
-    CREATE TABLE inventory (
-        number INTEGER PRIMARY KEY,
-        key TEXT NOT NULL UNIQUE,
-        service TEXT NOT NULL,
-        uid INTEGER,
-        process TEXT NOT NULL,
-        client TEXT,
-        evidence TEXT NOT NULL,
-        first REAL NOT NULL,
-        last REAL NOT NULL,
-        connections INTEGER NOT NULL,
-        calls INTEGER NOT NULL,
-        request_bytes INTEGER NOT NULL,
-        response_bytes INTEGER NOT NULL,
-        input_tokens INTEGER NOT NULL,
-        output_tokens INTEGER NOT NULL
-    ) STRICT;
-    CREATE INDEX inventory_by_last ON inventory (last);
-    CREATE TABLE accounts (
-        inventory INTEGER NOT NULL REFERENCES inventory ON DELETE CASCADE,
-        kind TEXT NOT NULL,
-        fingerprint TEXT NOT NULL,
-        organisation TEXT NOT NULL,
-        first REAL NOT NULL,
-        last REAL NOT NULL,
-        PRIMARY KEY (inventory, kind, fingerprint, organisation)
-    ) STRICT, WITHOUT ROWID;
-    CREATE TABLE coverage (
-        inventory INTEGER NOT NULL REFERENCES inventory ON DELETE CASCADE,
-        state TEXT NOT NULL,
-        code TEXT NOT NULL,
-        first REAL NOT NULL,
-        last REAL NOT NULL,
-        count INTEGER NOT NULL,
-        PRIMARY KEY (inventory, state, code)
-    ) STRICT, WITHOUT ROWID;
-    CREATE TABLE lives (
-        number INTEGER PRIMARY KEY,
-        began REAL NOT NULL,
-        lived REAL NOT NULL,
-        clean INTEGER NOT NULL
-    ) STRICT;
-    CREATE TABLE refusals (
-        service TEXT PRIMARY KEY,
-        since REAL NOT NULL,
-        until REAL
-    ) STRICT, WITHOUT ROWID;
-    """,
-)
-"""``process`` is JSON. ``cookie`` is the socket cookie, as a signed number. ``code`` is a key of
-`coverage.CODES`. ``until`` is null where there is no end."""
-DESIGN = database.Design(
-    MIGRATIONS,
-    (
-        "SELECT * FROM connections ORDER BY number DESC LIMIT 1",
-        "SELECT cookie FROM connections ORDER BY cookie LIMIT 1",
-        "SELECT * FROM processes ORDER BY number DESC LIMIT 1",
-        "SELECT key FROM processes ORDER BY key LIMIT 1",
-        "SELECT * FROM inventory ORDER BY number DESC LIMIT 1",
-        "SELECT key FROM inventory ORDER BY key LIMIT 1",
-        "SELECT last FROM inventory ORDER BY last LIMIT 1",
-        "SELECT * FROM accounts LIMIT 1",
-        "SELECT * FROM coverage LIMIT 1",
-        "SELECT * FROM lives ORDER BY number DESC LIMIT 1",
-        "SELECT * FROM refusals LIMIT 1",
-    ),
-)
 NEW_CONNECTION = """
 INSERT INTO connections (at, cookie, process, service, name, address, port, protocol, grade,
     outcome, code, calls) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)
@@ -166,7 +75,7 @@ class Register:
     @classmethod
     def open(cls, path: Path) -> Register:
         """Return the register at this path, made if need be. OSError where there can't be one."""
-        return cls(path, database.connect(path, design=DESIGN))
+        return cls(path, database.connect(path, design=design.DESIGN))
 
     def close(self) -> None:
         """Close the file."""
@@ -339,7 +248,7 @@ class Register:
 
     def _reconnect(self) -> None:
         self._connection.close()
-        self._connection = database.connect(self._path, design=DESIGN)
+        self._connection = database.connect(self._path, design=design.DESIGN)
         self._file = database.identity(self._path)
         self._processes.clear()
         self._life, self._earlier = None, 0
