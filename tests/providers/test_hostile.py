@@ -133,6 +133,13 @@ def test_a_framing_gives_the_same_frames_for_any_split(make):
     run()
 
 
+def test_what_follows_an_array_is_no_element():
+    for chunks in ([b"[1][", b"2"], [b"[1]", b"[2"], [b"[1", b"]", b"[", b"2"]):
+        elements = Elements()
+        frames = [*(frame for chunk in chunks for frame in elements.feed(chunk)), *elements.close()]
+        assert [frame.payload for frame in frames] == [b"1", b"2"], chunks
+
+
 def test_a_wrong_crc_and_a_wrong_length_are_refused():
     good = event("contentBlockDelta", b'{"delta":{"text":"x"}}')
     assert EventStream().feed(good)[0].payload == b'{"delta":{"text":"x"}}'

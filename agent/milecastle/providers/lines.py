@@ -103,22 +103,21 @@ class Elements:
                 continue
             elif mark in b"[{":
                 self._depth += 1
-                if self._depth == 1:
-                    if mark != 0x5B:
-                        self._depth = 1 << 30  # one object: no element ever ends
+                if self._depth == 1 and mark == 0x5B:
                     self._begin = self._at
+                elif self._depth == 1:
+                    self._depth = 1 << 30  # one object: no element ever ends
             elif mark in b"]}":
                 self._depth -= 1
                 if self._depth == 0:
                     self._element(frames, at)
             elif self._depth == 1:
                 self._element(frames, at)
-        if frames:
-            cut = self._begin
-            del buffer[:cut]
-            self.offset += cut
-            self._at -= cut
-            self._begin = 0
+        cut = self._begin
+        del buffer[:cut]
+        self.offset += cut
+        self._at -= cut
+        self._begin = 0
         if len(buffer) > self._limit:
             raise ParseError(f"an element of more than {self._limit} bytes")
         return frames
