@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from milecastle.daemon import accounts, ceremony, cgroups, preparing, selftest
 from milecastle.daemon.attribution import Attributor
 from milecastle.daemon.checkpoint import open_listeners, open_unix
 from milecastle.daemon.control import Answers, Clients
+from milecastle.daemon.hashing import Hashing
 from milecastle.daemon.ledger import Ledger
 from milecastle.daemon.names import HOSTS_FILE, Names
 from milecastle.daemon.namespaces import Namespaces
@@ -33,14 +33,13 @@ from milecastle.daemon.reload import Watch
 from milecastle.daemon.rules import Rules
 from milecastle.daemon.status import Status
 from milecastle.daemon.supervisor import Child
+from milecastle.daemon.tasks import accept, cancel_tasks, in_words, leaves
 from milecastle.daemon.workers import Shared, Workers
 from milecastle.host import Chronicle, ExecutableHashes, ProcessTable, cgroup_path, has_ipv6
 from milecastle.kernel import Flow, Kernel, KernelUnavailable, Reason
 from milecastle.settings import Settings
 from milecastle.shipped import PACKAGE
 from milecastle.store import Register, Store
-
-log = logging.getLogger(__name__)
 
 BODY_LIMIT = 32 << 20
 """Bytes of a body that a worker holds for inspection."""
@@ -84,7 +83,6 @@ class Daemon:
         self._stop = asyncio.Event()
         self._began = time.monotonic()
         self._hashes = ExecutableHashes()
-        self._hashing: set[int] = set()
         self._children: list[Child] = []
         self._kernel: Kernel
         self._status: Status
@@ -166,6 +164,7 @@ class Daemon:
         self._attributor = Attributor(
             ProcessTable(self._hashes), chronicle, self._service_of, recognition
         )
+        self._hashing = Hashing(self._hashes, self._attributor.add_hash)
         recorder = Recorder(
             store,
             self._attributor,
@@ -320,28 +319,13 @@ class Daemon:
         self._ledger.opened(flow, attribution)
         process = attribution.process
         if process.exe and process.sha256 is None:
-            self._hash(flow.pid, flow.cookie)
+            self._hashing.want(flow.pid, flow.cookie)
         if flow.reason is Reason.NO_LISTENER:
             self._namespaces.meet(flow.pid)
         elif flow.reason is Reason.LATE_NAME and self._rules.policy.mode == "enforce":
             # its address is known now: the client's next try comes to the checkpoint
             with contextlib.suppress(OSError):
                 self._kernel.destroy(flow)
-
-    def _hash(self, pid: int, cookie: int) -> None:
-        """Read the executable in a thread, once for all its connections; exchanges don't wait."""
-        if pid in self._hashing:
-            return
-        self._hashing.add(pid)
-        loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(None, self._hashes.sha256, pid)
-
-        def done(result: asyncio.Future[str | None]) -> None:
-            self._hashing.discard(pid)
-            if not result.cancelled() and (digest := result.result()):
-                self._attributor.add_hash(cookie, digest)
-
-        future.add_done_callback(done)
 
     def _files_changed(self) -> None:
         self._status.names.learn_hosts_file()
@@ -379,43 +363,3 @@ async def follow_routes(kernel: Kernel, ports: dict[int, int]) -> None:
     while True:
         kernel.set_checkpoint(ports[4], ports.get(6, 0) if has_ipv6() else 0)
         await asyncio.sleep(ROUTES_SECONDS)
-
-
-async def accept(
-    peers: AsyncIterator[Peer],
-    take: Callable[[Peer], Coroutine[Any, Any, None]],
-    tasks: asyncio.TaskGroup,
-) -> None:
-    """Give each connection a task of its own; a bug met by one costs that one, not the daemon."""
-
-    async def guarded(peer: Peer) -> None:
-        try:
-            await take(peer)
-        except Exception:
-            log.error("a session of pid %d failed", peer.credentials.pid, exc_info=True)
-            await peer.close()
-
-    async for peer in peers:
-        tasks.create_task(guarded(peer))
-
-
-def cancel_tasks() -> None:
-    """End every task but this one; they hold nothing that the exit stack does not close."""
-    this = asyncio.current_task()
-    for task in asyncio.all_tasks():
-        if task is not this:
-            task.cancel()
-
-
-def in_words(error: BaseException) -> str:
-    """Return what an error says, with its hint where it has one."""
-    hint = getattr(error, "hint", "")
-    return f"{error} ({hint})" if hint else str(error)
-
-
-def leaves(group: BaseExceptionGroup[Exception]) -> list[BaseException]:
-    """Return the exceptions at the ends of all branches of a group."""
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found += leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found
