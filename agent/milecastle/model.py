@@ -354,21 +354,46 @@ class Finding:
 
 
 class Action(StrEnum):
-    """What can be done with a message, weakest first; ``rank`` orders them."""
+    """What can be done with a message, weakest first; ``rank`` orders them.
+
+    The stronger an action, the less of a message gets through: all of it, all but the findings,
+    the part of a stream before them, nothing, not even the connection.
+    """
 
     ALLOW = "allow"
     ALERT = "alert"
+    COACH = "coach"
+    PSEUDONYMISE = "pseudonymise"
     REDACT = "redact"
+    NEUTRALISE = "neutralise"
+    CUT = "cut"
+    LIMIT = "limit"
     BLOCK = "block"
+    REFUSE = "refuse"
 
     @property
     def rank(self) -> int:
-        return list(Action).index(self)
+        return _RANKS[self]
 
+    @property
+    def edits(self) -> bool:
+        """Whether the message goes on with something else in the place of findings."""
+        return self in _EDITS
+
+    @property
+    def stops(self) -> bool:
+        """Whether the message, or the rest of it, does not go on."""
+        return self.rank >= Action.CUT.rank
+
+
+_RANKS = {action: rank for rank, action in enumerate(Action)}
+_EDITS = frozenset({Action.PSEUDONYMISE, Action.REDACT, Action.NEUTRALISE})
 
 type Mode = Literal["monitor", "enforce"]
 type OnFailure = Literal["open", "closed"]
 type Direction = Literal["request", "response"]
+type Style = Literal["error", "message"]
+"""How a client is told of a stopped message: the provider's error, or an assistant's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,6 +405,8 @@ class Verdict:
     """The id of the deciding rule; None where no rule matched."""
     reason: str
     mode: Mode = "enforce"
+    style: Style = "error"
+    """Of a verdict that stops a message."""
 
     @property
     def applied(self) -> Action:

@@ -43,7 +43,8 @@ rules:
         "2:29: unknown key 'close' (did you mean 'closed'?)",
         "4:15: a list is wanted here, this is the text 'openai' (begin each line of it with '- ')",
         "5:3: unknown key 'blessed' (one of default, sanctioned, tolerated, unsanctioned)",
-        "8:13: one of allow, alert, redact, block is wanted here, this is the text 'blok' "
+        "8:13: one of allow, alert, coach, pseudonymise, redact, neutralise, cut, limit, block, "
+        "refuse is wanted here, this is the text 'blok' "
         "(did you mean 'block'?)",
         "9:9: 'a' stands here twice (first on line 7)",
         "11:7: unknown key 'servce' (did you mean 'service'?)",

@@ -16,10 +16,15 @@ from dataclasses import dataclass
 from typing import Any, Literal, TextIO
 
 from milecastle.cli import escaping
+from milecastle.model import Action
 
 type Colour = Literal["red", "yellow", "green", "dim", "bold"]
 CODES: dict[Colour, str] = {"red": "31", "yellow": "33", "green": "32", "dim": "2", "bold": "1"}
-BY_ACTION: dict[str, Colour] = {"block": "red", "redact": "yellow", "alert": "yellow"}
+BY_ACTION: dict[str, Colour] = {
+    **{action.value: "red" for action in Action if action.stops},
+    **{action.value: "yellow" for action in Action if action.edits},
+    **dict.fromkeys(("alert", "coach"), "yellow"),
+}
 BY_SEVERITY: dict[str, Colour] = {"critical": "red", "high": "red", "medium": "yellow"}
 NARROWEST = 40
 LABEL = 12

@@ -11,7 +11,7 @@ from milecastle import policy
 from milecastle.catalogue import Catalogue
 from milecastle.daemon.selftest import SERVICE as SELFTEST
 from milecastle.kernel import Kernel
-from milecastle.model import Problem, Service, Standing
+from milecastle.model import Action, Problem, Service, Standing
 
 log = logging.getLogger(__name__)
 
@@ -77,13 +77,15 @@ class Rules:
         return self.policy.refusal(self._catalogue.services[service], now=time.time())
 
     def refused_at_connect(self, service: Service, rule: policy.Rule | None) -> bool:
-        """Whether such a rule has to be the kernel's: it names a service that is not decrypted.
+        """Whether such a rule has to be the kernel's: its action is refuse, or it names a service
+        that is not decrypted.
 
-        A rule about a standing or a category does not: what is not decrypted is, more often than
+        A block about a standing or a category does not: what is not decrypted is, more often than
         not, a host that carries much beside AI.
         """
-        named = rule is not None and "service" in rule.when.subject
-        return named and not self.policy.intercepts(service)
+        if rule is None or rule.action is Action.REFUSE:
+            return rule is not None
+        return "service" in rule.when.subject and not self.policy.intercepts(service)
 
     def _keep(self, problems: list[Problem]) -> None:
         if problems != self.problems:

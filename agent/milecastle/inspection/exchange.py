@@ -78,9 +78,9 @@ class Inspection:
         self.format = replace(self.format, name=exchange.format, provider=exchange.provider)
         decision = self.judge("request", findings)
         match decision.verdict.applied:
-            case Action.BLOCK:
+            case applied if applied.stops:
                 return self.refusal(decision.verdict)
-            case Action.REDACT:
+            case applied if applied.edits:
                 return self._redacted_request(body, decision)
             case _:
                 return Forward(body)
@@ -94,10 +94,10 @@ class Inspection:
         """Rewrite until nothing is left to redact: an edit may uncover what it was joined to."""
         try:
             for _ in range(ROUNDS):
-                body = providers.rewrite(body, edits(decision.redact))
+                body = providers.rewrite(body, edits(decision.edited))
                 _exchange, findings = self._read_request(body)
                 decision = self.decide("request", findings)
-                if not decision.redact:
+                if not decision.edited:
                     return Forward(body)
         except (ParseError, Unfinished):
             pass  # a body that can't be rewritten is refused, whatever on_failure says
@@ -130,11 +130,11 @@ class Inspection:
         self.exchange = exchange
         decision = self.judge("response", findings)
         match decision.verdict.applied:
-            case Action.BLOCK:
+            case applied if applied.stops:
                 return self.refusal(decision.verdict)
-            case Action.REDACT:
+            case applied if applied.edits:
                 try:
-                    return Forward(providers.rewrite(body, edits(decision.redact)))
+                    return Forward(providers.rewrite(body, edits(decision.edited)))
                 except ParseError:
                     return self.refusal(decision.verdict)
             case _:

@@ -69,4 +69,4 @@ def may_act(rule: Rule, direction: str) -> bool:
     """Tell whether a rule may change or stop a message that goes this way."""
     test = rule.when.subject.get("direction")
     applies = test is None or test.holds(direction)
-    return applies and rule.mode == "enforce" and rule.action.rank >= Action.REDACT.rank
+    return applies and rule.mode == "enforce" and rule.action.rank > Action.COACH.rank

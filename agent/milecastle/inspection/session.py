@@ -82,9 +82,9 @@ class SessionInspection:
             return self._fail("request", error, data)
         decision = self._judge("request", segments, findings)
         match decision.verdict.applied:
-            case Action.BLOCK:
+            case applied if applied.stops:
                 return self._inspection.refusal(decision.verdict)
-            case Action.REDACT:
+            case applied if applied.edits:
                 return self._redacted(data, decision)
             case _:
                 return Forward(data)
@@ -102,11 +102,11 @@ class SessionInspection:
             return self._fail("response", error, data)
         decision = self._judge("response", segments, findings)
         match decision.verdict.applied:
-            case Action.BLOCK:
+            case applied if applied.stops:
                 return self._inspection.refusal(decision.verdict)
-            case Action.REDACT:
+            case applied if applied.edits:
                 try:
-                    return Forward(providers.rewrite(data, edits(decision.redact)))
+                    return Forward(providers.rewrite(data, edits(decision.edited)))
                 except ParseError:
                     return self._unredactable("response", decision.verdict)
             case _:
@@ -117,10 +117,10 @@ class SessionInspection:
         inspection, verdict = self._inspection, decision.verdict
         try:
             for _ in range(ROUNDS):
-                data = providers.rewrite(data, edits(decision.redact))
+                data = providers.rewrite(data, edits(decision.edited))
                 again = providers.open_session(inspection.format, inspection.head).send(data)
                 decision = inspection.decide("request", self._scan(again))
-                if not decision.redact:
+                if not decision.edited:
                     return Forward(data)
         except (ParseError, Unfinished):
             pass  # a message that can't be rewritten is refused, whatever on_failure says

@@ -203,13 +203,13 @@ class StreamInspection:
         if finding.category in MASKED and text.strip():
             self._inspection.told.masked.append((text, marker(finding)))
         decision = self._inspection.judge("response", self._findings)
-        if decision.verdict.applied == Action.BLOCK:
+        if decision.verdict.applied.stops:
             self._cut = decision.verdict
 
     def _enforced(self, finding: Finding) -> bool:
         """Whether this finding must not reach the client."""
         decision = self._inspection.decide("response", [finding])
-        return decision.verdict.applied.rank >= Action.REDACT.rank
+        return decision.verdict.applied.rank > Action.COACH.rank
 
     def _part(self, key: tuple[int, int]) -> Part | None:
         messages = self._stream.exchange.output_messages

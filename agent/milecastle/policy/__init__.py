@@ -1,26 +1,33 @@
 """What is allowed: a document that a security team reads, compiled to verdicts."""
 
-from milecastle.policy.actions import ACTIONS
+from milecastle.policy.actions import ACTIONS, Place, fitting
 from milecastle.policy.cases import Case, Outcome, run_cases
 from milecastle.policy.checking import check
 from milecastle.policy.comparing import Difference, diff
 from milecastle.policy.document import Document, Rule
 from milecastle.policy.explaining import Step
-from milecastle.policy.policy import Decision, Policy
+from milecastle.policy.limiting import Charge, Limit, Meter
+from milecastle.policy.policy import Decision, Notice, Policy
 from milecastle.policy.schema import schema
 
 __all__ = [
     "ACTIONS",
     "Case",
+    "Charge",
     "Decision",
     "Difference",
     "Document",
+    "Limit",
+    "Meter",
+    "Notice",
     "Outcome",
+    "Place",
     "Policy",
     "Rule",
     "Step",
     "check",
     "diff",
+    "fitting",
     "run_cases",
     "schema",
 ]

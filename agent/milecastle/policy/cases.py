@@ -51,6 +51,8 @@ class Given:
     direction: Direction = "request"
     process: Process | None = None
     now: float | None = None
+    over: tuple[str, ...] = ()
+    """The rules whose limit is reached."""
     findings: tuple[Finding, ...] = ()
 
 
@@ -63,7 +65,11 @@ class Expected:
     rule: str | None = None
     would: str | None = None
     redacted: tuple[str, ...] | None = None
-    """The detectors' rules of what is redacted."""
+    """The detectors' rules of what is redacted; so the next two."""
+    pseudonymised: tuple[str, ...] | None = None
+    neutralised: tuple[str, ...] | None = None
+    told: tuple[str, ...] | None = None
+    """The coach rules that have something to say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +142,7 @@ GIVEN: dict[str, Field] = {
     "direction": Field(choice("request", "response"), "Which way."),
     "process": Field(record(lambda **k: process(**{"ancestry": (), **k}), PROCESS), "Who."),
     "now": Field(day(), "The day, for exceptions."),
+    "over": Field(sequence(WORD), "The rules whose limit is reached."),
     "findings": Field(sequence(record(finding, FINDING)), "What was found."),
 }
 EXPECT: dict[str, Field] = {
@@ -144,6 +151,9 @@ EXPECT: dict[str, Field] = {
     "rule": Field(WORD, "The deciding rule."),
     "would": Field(choice(*map(str, Action)), "What a monitored rule would have done."),
     "redacted": Field(sequence(WORD), "The detectors' rules of what is redacted."),
+    "pseudonymised": Field(sequence(WORD), "The same of what is pseudonymised."),
+    "neutralised": Field(sequence(WORD), "The same of what is neutralised."),
+    "told": Field(sequence(WORD), "The coach rules that have something to say."),
 }
 CASE: dict[str, Field] = {
     "name": Field(WORD, "One sentence that says what is tested.", required=True),
@@ -188,7 +198,7 @@ def run(policy: Policy, case: Case, services: Mapping[str, Service]) -> Outcome:
         given.process,
         given.direction,
     )
-    decision = policy.decide(subject, given.findings, now=given.now)
+    decision = policy.decide(subject, given.findings, now=given.now, over=given.over)
     would = decision.would.action if decision.would else None
     got = {
         "action": (expect.action, str(decision.verdict.action)),
@@ -196,6 +206,12 @@ def run(policy: Policy, case: Case, services: Mapping[str, Service]) -> Outcome:
         "rule": (expect.rule, decision.verdict.rule),
         "would": (expect.would, would and str(would)),
         "redacted": (expect.redacted, tuple(each.rule for each in decision.redact)),
+        "pseudonymised": (
+            expect.pseudonymised,
+            tuple(each.rule for each in decision.pseudonymise),
+        ),
+        "neutralised": (expect.neutralised, tuple(each.rule for each in decision.neutralise)),
+        "told": (expect.told, tuple(each.rule for each in decision.notices)),
     }
     wrong = tuple(
         f"{key}: {was!r}, {wanted!r} was expected"

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
-from milecastle.model import Action, Mode, OnFailure
+from milecastle.model import Action, Json, Mode, OnFailure, Style
 from milecastle.policy.actions import ACTIONS
 from milecastle.policy.conditions import COUNT, FINDING, PROCESS, SUBJECT, Condition, Test
+from milecastle.policy.limiting import SPANS, WHO, Limit
 from milecastle.yamldoc import (
     Field,
     Node,
@@ -16,12 +17,18 @@ from milecastle.yamldoc import (
     Scalar,
     Shape,
     choice,
+    flag,
+    number,
     record,
     sequence,
     text,
 )
 
 MOST_RULES = 5000
+OF_SERVICE = frozenset({"service", "category", "standing"})
+"""What is known of a connection before anything was said on it, whoever makes it."""
+AT_CONNECT = OF_SERVICE | {"user"} | {f"process.{key}" for key in PROCESS}
+"""The same, with who makes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,9 @@ class Rule:
     """What the person or program at the other end is told."""
     on_failure: OnFailure | None = None
     exception: Exemption | None = None
+    style: Style = "error"
+    limit: Limit | None = None
+    must_inspect: bool = False
     line: int = 0
 
 
@@ -164,17 +174,48 @@ def rule() -> Shape[Rule]:
     return Shape(read, written.schema)
 
 
+def limit() -> Shape[Limit]:
+    """How many calls or tokens; one of the two."""
+    written = record(lambda **given: given, LIMIT)
+
+    def read(node: Node, report: Report) -> Limit | None:
+        given = written.read(node, report)
+        if given is None:
+            return None
+        calls, tokens = given.pop("calls", None), given.pop("tokens", None)
+        if (calls is None) == (tokens is None):
+            report.at(node, "either `calls` or `tokens` is wanted here", "two limits: two rules")
+            return None
+        return Limit("tokens" if calls is None else "calls", calls or tokens, **given)
+
+    one_of: list[Json] = [{"required": ["calls"]}, {"required": ["tokens"]}]
+    return Shape(read, {**written.schema, "oneOf": one_of})
+
+
 def contradictions(rule: Rule) -> Iterator[tuple[str, str]]:
     """Yield (what, hint) for keys of a rule that do not go together."""
-    if ACTIONS[rule.action].needs_finding and rule.when.finding is None:
+    when = rule.when
+    asks = when.subject.keys() | ({"finding"} if when.finding is not None else set())
+    too_late = ", ".join(sorted(asks - AT_CONNECT))
+    if ACTIONS[rule.action].needs_finding and when.finding is None:
         yield f"{rule.action} acts on findings, and it asks for none", "add `finding` to `when`"
+    if rule.action is Action.REFUSE and too_late:
+        yield f"refuse asks for {too_late}, unknown when a connection is made", "use block"
+    if rule.must_inspect and too_late:
+        yield f"must_inspect asks for {too_late}, unknown when a connection is made", "two rules"
+    if (rule.action is Action.LIMIT) != (rule.limit is not None):
+        yield "`action: limit` and the key `limit` go together", "limit: {calls: 100, per: hour}"
+    if rule.action is Action.LIMIT and when.finding is not None:
+        yield "limit counts requests, and it asks for findings", "take `finding` out of `when`"
+    if rule.style != "error" and not rule.action.stops:
+        yield f"a style, and {rule.action} stops nothing", "leave `style` out"
     if rule.exception is None:
         return
     if rule.action is not Action.ALLOW:
         yield f"an exception with the action {rule.action}", "the action of an exception is allow"
     if rule.mode is not None:
         yield "an exception has no mode", "leave `mode` out; it counts in both"
-    if not (rule.when.subject or rule.when.finding or rule.when.count):
+    if not (when.subject or when.finding or when.count):
         yield "an exception from everything", "say in `when` what it covers"
 
 
@@ -182,6 +223,12 @@ def intercepted(except_: tuple[str, ...] = ()) -> tuple[str, ...]:
     return except_
 
 
+LIMIT: dict[str, Field] = {
+    "calls": Field(number(1, 10**9), "So many requests."),
+    "tokens": Field(number(1, 10**12), "So many tokens, asked and answered, as they are billed."),
+    "per": Field(choice(*SPANS), "In which span; hour where absent."),
+    "by": Field(choice(*WHO), "Who has a sum of his own; user where absent."),
+}
 EXCEPTION: dict[str, Field] = {
     "owner": Field(text("a person or a team", limit=200), "Who answers for it.", required=True),
     "reason": Field(text("a reason", limit=1000), "Why it is there.", required=True),
@@ -208,6 +255,14 @@ RULE: dict[str, Field] = {
     ),
     "exception": Field(
         record(Exemption, EXCEPTION), "With action allow: take away what the rule covers."
+    ),
+    "style": Field(
+        choice("error", "message"),
+        "How a stopped message is told: the provider's error, or an assistant's words.",
+    ),
+    "limit": Field(limit(), "With action limit: how much goes through."),
+    "must_inspect": Field(
+        flag(), "Connections that cannot be decrypted are refused, not passed through."
     ),
 }
 FAILURE: dict[str, Field] = {

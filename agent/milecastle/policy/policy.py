@@ -9,7 +9,7 @@ taken, in each mode by itself; the first rule of that action decides.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from milecastle.catalogue import SELFTEST
@@ -19,35 +19,56 @@ from milecastle.model import (
     Finding,
     Mode,
     OnFailure,
+    Process,
     Service,
     Standing,
     Subject,
     Verdict,
 )
+from milecastle.policy.actions import Place, fitting
 from milecastle.policy.columns import bits
 from milecastle.policy.conditions import SUBJECT
-from milecastle.policy.document import Document, Rule
+from milecastle.policy.document import OF_SERVICE, Document, Rule
 from milecastle.policy.explaining import Step, explain
+from milecastle.policy.limiting import Charge, charge
 from milecastle.policy.matching import Matcher, mask_of
 from milecastle.policy.patterns import Closest, any_of
 
-OF_SERVICE = frozenset({"service", "category", "standing"})
-"""What is known of a connection before anything was said on it."""
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a coach rule has to say to whoever sent a message that goes through."""
+
+    rule: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is done with one message."""
+    """What is done with one message.
+
+    ``redact``, ``pseudonymise`` and ``neutralise`` hold what enforced rules want replaced, each
+    finding in one of them: the strongest that can be done where it stands. A message that can't be
+    rewritten is stopped instead (`actions.fitting`).
+    """
 
     verdict: Verdict
     redact: tuple[Finding, ...] = ()
-    """What enforced redact rules cover; replaced where the message goes on."""
+    pseudonymise: tuple[Finding, ...] = ()
+    neutralise: tuple[Finding, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    """Of enforced coach rules, whatever the verdict."""
     rules: tuple[str, ...] = ()
     """The ids of all rules that matched, in the policy's order, exceptions in use included."""
     would: Verdict | None = None
     """What a monitored rule would have done, where that is stronger than the verdict."""
     excepted: tuple[Finding, ...] = ()
     """What exceptions took away."""
+
+    @property
+    def edited(self) -> tuple[Finding, ...]:
+        """Everything that is replaced, by whatever."""
+        return self.redact + self.pseudonymise + self.neutralise
 
 
 class Policy:
@@ -68,7 +89,12 @@ class Policy:
             ]
             for mode in ("enforce", "monitor")
         }
-        self._redacting = dict(self._acting["enforce"])[Action.REDACT]
+        enforced = dict(self._acting["enforce"])
+        self._editing = [(a, enforced[a]) for a in reversed(Action) if a.edits and enforced[a]]
+        self._edits = sum(rules for _, rules in self._editing)
+        self._coaching = enforced[Action.COACH]
+        self._limiting = mask_of(r.action is Action.LIMIT for r in self.rules)
+        self._opening = mask_of(r.must_inspect and r.mode == "enforce" for r in self.rules)
         self._failing = mask_of(
             r.on_failure is not None and r.mode == "enforce" for r in self.rules
         )
@@ -76,8 +102,9 @@ class Policy:
         self._lifting = [rule for rule in about_all if rule.exception]
         self._refusing = [
             rule
+            for action in (Action.REFUSE, Action.BLOCK)
             for rule in about_all
-            if rule.action is Action.BLOCK
+            if rule.action is action
             and rule.mode == "enforce"
             and rule.when.subject.keys() <= OF_SERVICE
         ]
@@ -111,11 +138,7 @@ class Policy:
         the subject holds (without a subject: if they ask for nothing but the service); of
         several, closed wins. Then the document's word on the service, then its default.
         """
-        given = subject or Subject(
-            service.id if service else None,
-            service.category if service else "",
-            self.standing(service),
-        )
+        given = subject or self._caller(service, None)
         speaking = self._failing and self._failing & self._matcher.applicable(given)
         said = {
             rule.on_failure
@@ -145,25 +168,58 @@ class Policy:
             return None
         return next(filter(holds, self._refusing), None)
 
+    def must_inspect(self, service: Service | None, process: Process | None = None) -> bool:
+        """Tell whether a connection is refused rather than passed on without a look inside."""
+        if not self._opening:
+            return False
+        return bool(self._opening & self._matcher.applicable(self._caller(service, process)))
+
+    def charges(self, subject: Subject) -> tuple[Charge, ...]:
+        """Return what a request counts against; rules in monitor mode count too.
+
+        Those whose limit is reached are what ``decide`` is told as ``over``.
+        """
+        if not self._limiting or subject.direction != "request":
+            return ()
+        counting = map(
+            self.rules.__getitem__, bits(self._limiting & self._matcher.applicable(subject))
+        )
+        return tuple(charge(rule.id, rule.limit, subject) for rule in counting if rule.limit)
+
     def decide(
-        self, subject: Subject, findings: Sequence[Finding] = (), *, now: float | None = None
+        self,
+        subject: Subject,
+        findings: Sequence[Finding] = (),
+        *,
+        now: float | None = None,
+        over: Collection[str] = (),
     ) -> Decision:
         """Return what is done with a message.
 
-        ``now`` is the Unix time in seconds; without it every exception counts as expired.
+        ``now`` is the Unix time in seconds; without it every exception counts as expired. ``over``
+        are the rules whose limit is reached for this subject; other limits do not match.
         """
         matches = self._matcher.match(subject, findings, now)
-        enforced = self._strongest(matches.rules, "enforce")
-        monitored = self._strongest(matches.rules, "monitor")
+        matched = matches.rules
+        if limiting := matched & self._limiting:
+            within = (n for n in bits(limiting) if self.rules[n].id not in over)
+            matched &= ~sum(1 << number for number in within)
+        enforced = self._strongest(matched, "enforce")
+        monitored = self._strongest(matched, "monitor")
         verdict = max(enforced, monitored, key=lambda each: (each.applied.rank, bool(each.rule)))
-        redacting = matches.rules & self._redacting
-        covered = zip(findings, matches.covers, strict=True)
+        edits = self._split(matched, subject, findings, matches.covers)
+        if verdict.applied.edits and verdict.action not in edits:
+            verdict = replace(verdict, action=max(edits, key=lambda action: action.rank))
+        speaking = map(self.rules.__getitem__, bits(matched & self._coaching))
         return Decision(
             verdict,
-            tuple(finding for finding, rules in covered if rules & redacting),
-            tuple(self.rules[number].id for number in bits(matches.rules)),
-            monitored if monitored.action.rank > verdict.action.rank else None,
-            matches.excepted,
+            redact=edits.get(Action.REDACT, ()),
+            pseudonymise=edits.get(Action.PSEUDONYMISE, ()),
+            neutralise=edits.get(Action.NEUTRALISE, ()),
+            notices=tuple(Notice(rule.id, reason(rule)) for rule in speaking),
+            rules=tuple(self.rules[number].id for number in bits(matched)),
+            would=monitored if monitored.action.rank > verdict.action.rank else None,
+            excepted=matches.excepted,
         )
 
     def explain(
@@ -173,12 +229,34 @@ class Policy:
         matches = self._matcher.match(subject, findings, now)
         return explain(self.rules, matches, self._matcher.valid(now), subject, findings)
 
+    def _split(
+        self, matched: int, subject: Subject, findings: Sequence[Finding], covers: Sequence[int]
+    ) -> dict[Action, tuple[Finding, ...]]:
+        """Return the findings that are replaced, by the action that does it."""
+        chosen: dict[Action, tuple[Finding, ...]] = {}
+        if not matched & self._edits:
+            return chosen
+        for finding, mask in zip(findings, covers, strict=True):
+            action = next((a for a, rules in self._editing if mask & matched & rules), None)
+            if action:
+                place = Place(subject.direction, provenance=finding.provenance)
+                action = fitting(action, place)
+                chosen[action] = (*chosen.get(action, ()), finding)
+        return chosen
+
+    def _caller(self, service: Service | None, process: Process | None) -> Subject:
+        """Return what is known of a connection before anything was said on it."""
+        standing = self.standing(service)
+        if service is None:
+            return Subject(None, standing=standing, process=process)
+        return Subject(service.id, service.category, standing, process=process)
+
     def _strongest(self, matched: int, mode: Mode) -> Verdict:
         """Return the verdict of the matching rules of one mode."""
         for action, rules in self._acting[mode]:
             if found := matched & rules:
                 rule = self.rules[next(bits(found))]
-                return Verdict(action, rule.id, reason(rule), mode)
+                return Verdict(action, rule.id, reason(rule), mode, rule.style)
         return ALLOWED
 
 
