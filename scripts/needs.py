@@ -40,6 +40,7 @@ AGENT = (
     # PyPI's "bcc" is another project: the real one is Debian's, for the system's Python only
     Need("python3-bpfcc", files="usr/lib/python3/dist-packages/bcc/__init__.py"),
     Need("libbpf1", files="usr/lib/*/libbpf.so.[01]"),
+    Need("libseccomp2", files="usr/lib/*/libseccomp.so.2"),
     Need("iproute2", command="ip"),
 )
 LAB = (

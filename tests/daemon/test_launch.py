@@ -44,6 +44,30 @@ class TestAConfinedChild:
             assert f"{name}:\t{0:016x}" in status
         assert "NoNewPrivs:\t1" in status
 
+    def test_can_make_no_call_that_only_an_attack_needs(self):
+        script = """
+import ctypes, errno, os, socket, threading
+libc = ctypes.CDLL(None, use_errno=True)
+def refused(what, *arguments):
+    assert libc.syscall(what, *arguments) == -1
+    return errno.errorcode[ctypes.get_errno()]
+def family(number):
+    try: socket.socket(number, socket.SOCK_DGRAM)
+    except OSError as error: return errno.errorcode[error.errno]
+for step in (lambda: os.unshare(os.CLONE_NEWUSER), lambda: family(socket.AF_NETLINK),
+             lambda: family(38), lambda: libc.ptrace(0, 0, 0, 0) and None):
+    try: print(step())
+    except OSError as error: print(errno.errorcode[error.errno])
+print(errno.errorcode[ctypes.get_errno()])
+CLONE = {'x86_64': 56, 'aarch64': 220}[os.uname().machine]
+print(refused(CLONE, 0x10000000 | 17, 0, 0, 0, 0))
+thread = threading.Thread(target=print, args=('a thread',)); thread.start(); thread.join()
+print(os.waitstatus_to_exitcode(os.spawnv(os.P_WAIT, '/bin/true', ['true']) << 8))
+print([line for line in open('/proc/self/status') if line.startswith('Seccomp:')][0].split()[1])
+"""
+        refused = ["EPERM", "EPERM", "EPERM", "None", "EPERM", "EPERM"]
+        assert printed(script).split("\n") == [*refused, "a thread", "0", "2"]
+
     def test_is_its_user_and_nothing_else(self):
         found = printed("import os; print(*{*os.getresuid()}, 0 in os.getgroups())")
         import pwd

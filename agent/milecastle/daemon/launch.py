@@ -4,7 +4,8 @@ The daemon never forks code of its own with preexec hooks (it has threads); it s
 a fresh interpreter, which takes away every privilege step by step and calls execve(). It refuses
 to go on where a step fails: a worker that runs with more rights than it should is worse than none.
 
-The file runs before any privilege is gone, so it imports the standard library only.
+The file runs before any privilege is gone, so it imports nothing but the standard library and
+the filter beside it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
+
+from milecastle.daemon import seccomp
 
 PR_SET_PDEATHSIG = 1
 PR_CAPBSET_DROP = 24
@@ -79,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def confine(options: argparse.Namespace) -> None:
-    """Enter the cgroup, hide the file system, drop user, groups, capabilities; in this order."""
+    """Enter the cgroup, hide files, drop groups, user, capabilities, calls; in this order."""
     if options.cgroup is not None:
         (options.cgroup / "cgroup.procs").write_text("0")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -96,6 +99,7 @@ def confine(options: argparse.Namespace) -> None:
         os.setresgid(account.pw_gid, account.pw_gid, account.pw_gid)
         os.setresuid(account.pw_uid, account.pw_uid, account.pw_uid)
         prctl(PR_SET_NO_NEW_PRIVS, 1)
+        seccomp.restrict()
     # last, because changing the user clears it
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != options.parent:
