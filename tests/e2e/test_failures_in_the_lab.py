@@ -136,7 +136,6 @@ def test_calls_go_direct_within_a_second_of_the_daemons_death_and_nothing_is_lef
         assert works(agent)
 
 
-@pytest.mark.xfail(reason="empty cgroups of a killed daemon stay", strict=False)
 def test_a_daemon_removes_the_cgroups_of_one_that_was_killed(lab: Lab):
     with Agent.up(lab, name="killed", policy=ENFORCE) as agent:
         agent.kill()
