@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from tree_sitter import Node, Parser
 
 CHUNK = 6_000
-"""Bytes that are parsed at once: the parser takes quadratic time for some hostile input."""
+"""Characters that are parsed at once: the parser takes quadratic time for some hostile input."""
 CHUNKS = 16
 BROKEN = 3
 """Chunks of a script that the parser may fail to make sense of; more is no shell source."""
 PIPELINES = 3_000
+FOREIGN = re.compile(r"[^\x01-\x7f]")
+"""The parser's scanner looks code points up in tables of the C library and reads beyond their end:
+it sees ASCII alone, a letter for whatever else there is. NUL would end its input."""
 FIELD_SEPARATOR = re.compile(r"\$\{IFS[^}\n]{0,8}\}|\$IFS(?:\$[0-9@*])?")
 BRACES = re.compile(r"(?:^|(?<=[;&|(\n]))[ \t]*\{[^{}\s]+,[^{}\s]*\}", re.MULTILINE)
 BLANKS = str.maketrans("{,}", "   ")
@@ -46,7 +49,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Commands joined by pipes, and where they stand in the source (bytes)."""
+    """Commands joined by pipes, and where they stand in the source."""
 
     commands: tuple[Command, ...]
     start: int
@@ -69,15 +72,14 @@ def parse(text: str) -> Iterator[Pipeline]:
 
     Raise Unfinished where the script is longer or stranger than the bounds allow.
     """
-    data = opened(text).encode(errors="replace")
     variables: dict[str, str] = {}
     broken = found = 0
-    for count, (offset, chunk) in enumerate(chunks(data)):
+    for count, (offset, chunk) in enumerate(chunks(opened(text))):
         if count >= CHUNKS or broken >= BROKEN or found > PIPELINES:
             raise Unfinished("a script that is too long or hardly one")
-        tree = parser().parse(chunk)
+        tree = parser().parse(FOREIGN.sub("x", chunk).encode("ascii"))
         broken += tree.root_node.has_error and len(chunk) > CHUNK // 2
-        reader = Reader(variables)
+        reader = Reader(chunk, variables)
         reader.statements(tree.root_node, 0)
         found += len(reader.found)
         for each in reader.found:
@@ -90,26 +92,26 @@ def opened(text: str) -> str:
     return BRACES.sub(lambda found: found.group().translate(BLANKS), text)
 
 
-def chunks(data: bytes) -> Iterator[tuple[int, bytes]]:
+def chunks(text: str) -> Iterator[tuple[int, str]]:
     """Cut at line ends, so that no piece is longer than CHUNK."""
     start = 0
-    while start < len(data):
+    while start < len(text):
         end = start + CHUNK
-        if end < len(data):
-            cut = data.rfind(b"\n", start, end)
+        if end < len(text):
+            cut = text.rfind("\n", start, end)
             end = cut + 1 if cut > start else end
-        yield start, data[start:end]
+        yield start, text[start:end]
         start = end
 
 
 class Reader:
     """Reads one tree; ``found`` grows in the order of execution."""
 
-    def __init__(self, variables: dict[str, str]) -> None:
+    def __init__(self, text: str, variables: dict[str, str]) -> None:
         from milecastle.detect.tools import words
 
         self._words = words
-        self._scope = words.Scope(self._substitute, variables)
+        self._scope = words.Scope(text, self._substitute, variables)
         self.found: list[Pipeline] = []
 
     def statements(self, node: Node, depth: int) -> list[Pipeline]:
@@ -192,7 +194,7 @@ class Reader:
             piped: list[Command] = []
             for child in node.named_children:
                 if child.type == "heredoc_body":
-                    command = replace(command, given=self._words.source(child))
+                    command = replace(command, given=self._scope.source(child))
                 elif child.type.endswith("_redirect"):
                     command = self._redirect(child, command, depth)[0]
                 elif child.type not in {"heredoc_start", "heredoc_end", "file_descriptor"}:
@@ -202,7 +204,7 @@ class Reader:
             return command, piped
         named = [c for c in node.named_children if c.type not in {"file_descriptor", "ERROR"}]
         targets = [w for child in named[:1] for w in self._words.words(child, self._scope, depth)]
-        sign = self._words.source(node).lstrip("0123456789&")
+        sign = self._scope.source(node).lstrip("0123456789&")
         if sign.startswith("<") and not sign.startswith("<>"):
             return replace(command, reads=(*command.reads, *targets)), []
         # `>&` and `<>` to a path write as well; to a number they join two descriptors
@@ -212,7 +214,7 @@ class Reader:
     def _assignment(self, node: Node, depth: int) -> list[Pipeline]:
         children = node.named_children
         if len(children) > 1:
-            name = self._words.source(children[0])
+            name = self._scope.source(children[0])
             self._scope.set(name, self._words.value(children[1], self._scope, depth, quoted=True))
         return []
 
@@ -221,7 +223,7 @@ class Reader:
         for child in node.named_children:
             if child.type == "variable_assignment":
                 self._assignment(child, depth)
-        return self._add(Command(tuple(self._words.source(node).split()[:20])), node)
+        return self._add(Command(tuple(self._scope.source(node).split()[:20])), node)
 
     def _loop(self, node: Node, depth: int) -> list[Pipeline]:
         """Let the variable be all of its values at once."""
@@ -230,7 +232,7 @@ class Reader:
         found: list[Pipeline] = []
         for child in node.named_children:
             if child.type == "variable_name" and not name:
-                name = self._words.source(child)
+                name = self._scope.source(child)
             elif child.type == "do_group":
                 self._scope.set(name, " ".join(values))
                 found += self.statements(child, depth)

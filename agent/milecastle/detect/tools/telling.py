@@ -104,14 +104,9 @@ class Teller:
         self._left -= len(text)
         if self._left < 0 or depth > DEPTH:
             raise Unfinished("shell source that is too long or wrapped too deeply")
-        data = text.encode(errors="replace")
-        plain = len(data) == len(text)
         for pipeline in parse(text):
-            start, end = pipeline.start, pipeline.end
-            if not plain:
-                start = len(data[:start].decode(errors="replace"))
-                end = start + len(data[pipeline.start : end].decode(errors="replace"))
-            self._pipeline(pipeline, span or (start, end), through, depth)
+            where = span or (pipeline.start, pipeline.end)
+            self._pipeline(pipeline, where, through, depth)
 
     def _pipeline(
         self, pipeline: Pipeline, span: Span, through: tuple[str, ...], depth: int

@@ -33,11 +33,17 @@ OPERATOR = re.compile(r":?[-+=?]|[#%/^,]|\Z")
 
 @dataclass(slots=True)
 class Scope:
-    """The variables that a script has set so far, and who reads substitutions."""
+    """The source, the variables that it has set so far, and who reads substitutions."""
 
+    text: str
+    """What the nodes stand in; the parser saw one ASCII character for each of its characters."""
     substitute: Callable[[Node, int], str | None]
     """Takes a substitution; returns the text that it surely yields, or None."""
     variables: dict[str, str] = field(default_factory=dict)
+
+    def source(self, node: Node) -> str:
+        """Return a node's text as it was written."""
+        return self.text[node.start_byte : node.end_byte]
 
     def set(self, name: str, value: str) -> None:
         if len(self.variables) < VARIABLES:
@@ -63,42 +69,35 @@ def value(node: Node, scope: Scope, depth: int = 0, *, quoted: bool = False) -> 
     if depth > DEPTH:
         raise Unfinished(f"shell source nested more than {DEPTH} levels deep")
     read = READERS.get(node.type)
-    found = read(node, scope, depth + 1, quoted) if read else source(node)
+    found = read(node, scope, depth + 1, quoted) if read else scope.source(node)
     return found[:LONGEST]
 
 
-def source(node: Node) -> str:
-    return (node.text or b"").decode(errors="replace")
-
-
 def plain(node: Node, scope: Scope, depth: int, quoted: bool) -> str:
-    return ESCAPED.sub(lambda found: found.group(1).strip("\n"), source(node))
+    return ESCAPED.sub(lambda found: found.group(1).strip("\n"), scope.source(node))
 
 
 def string(node: Node, scope: Scope, depth: int, quoted: bool) -> str:
     """Read what stands between double quotes; white space between expansions is no node."""
-    data = node.text or b""
-    base = node.start_byte
     parts = []
-    at = 1
+    at = node.start_byte + 1
     for child in node.named_children:
-        parts.append(in_string(data[at : child.start_byte - base]))
+        parts.append(in_string(scope.text[at : child.start_byte]))
         if child.type == "string_content":
-            parts.append(in_string(child.text or b""))
+            parts.append(in_string(scope.source(child)))
         else:
             parts.append(value(child, scope, depth, quoted=True))
-        at = child.end_byte - base
-    parts.append(in_string(data[at:-1]))
+        at = child.end_byte
+    parts.append(in_string(scope.text[at : node.end_byte - 1]))
     return "".join(parts)
 
 
-def in_string(data: bytes) -> str:
-    text = data.decode(errors="replace")
+def in_string(text: str) -> str:
     return ESCAPED_IN_STRING.sub(lambda found: found.group(1).strip("\n"), text)
 
 
 def raw(node: Node, scope: Scope, depth: int, quoted: bool) -> str:
-    return source(node)[1:-1]
+    return scope.source(node)[1:-1]
 
 
 def ansi(node: Node, scope: Scope, depth: int, quoted: bool) -> str:
@@ -112,7 +111,7 @@ def ansi(node: Node, scope: Scope, depth: int, quoted: bool) -> str:
             return chr(int(code, 8))
         return LETTERS.get(code, code)
 
-    return ANSI.sub(decoded, source(node)[2:-1])
+    return ANSI.sub(decoded, scope.source(node)[2:-1])
 
 
 def joined(node: Node, scope: Scope, depth: int, quoted: bool) -> str:
@@ -123,11 +122,11 @@ def variable(node: Node, scope: Scope, depth: int, quoted: bool) -> str:
     """Read $name and ${name}, with the default that stands in it where nothing is known."""
     names = [child for child in node.named_children if child.type.endswith("variable_name")]
     if not names:
-        return source(node)
-    name = source(names[0])
+        return scope.source(node)
+    name = scope.source(names[0])
     found = scope.get(name)
     if node.type == "expansion" and found == f"${name}":
-        rest = source(node)[2 + len(name) : -1]
+        rest = scope.source(node)[2 + len(name) : -1]
         operator = OPERATOR.match(rest)
         if operator and operator.group() in {":-", "-", ":=", "="}:
             return rest[operator.end() :]
@@ -138,7 +137,7 @@ def substitution(node: Node, scope: Scope, depth: int, quoted: bool) -> str:
     known = scope.substitute(node, depth)
     if known is not None:
         return known if quoted else BLANK.sub(SPLIT, known.strip())
-    return OPEN + source(node).strip("$()<>` \n") + CLOSE
+    return OPEN + scope.source(node).strip("$()<>` \n") + CLOSE
 
 
 READERS: dict[str, Callable[[Node, Scope, int, bool], str]] = {

@@ -212,7 +212,9 @@ def tar(words: tuple[str, ...]) -> Unwrapped | None:
         r"--checkpoint-action=exec=(.*)|--(?:use-compress-program|to-command)=(.*)",
         "\n".join(words),
     )
-    return Unwrapped(words[:1], scripts=(found.group(1) or found.group(2),)) if found else None
+    return (
+        Unwrapped(words[:1], scripts=(found.group(1) or found.group(2) or "",)) if found else None
+    )
 
 
 def remote(words: tuple[str, ...]) -> tuple[str, ...] | None:
