@@ -69,6 +69,8 @@ WORKER: Mapping[str, Row] = {
     "dial": Row("worker", "serving", 1 << 10, {"netns": int, "family": int}, replies=True),
     "record": Row("worker", "serving", 4 << 20, {"record": dict}),
     "seen": Row("worker", "serving", 1 << 10, {"cookie": int, "name": str, "outcome": str}),
+    "spend": Row("worker", "serving", 1 << 15, {"charges": list}, replies=True),
+    "spent": Row("worker", "serving", 1 << 15, {"charges": list, "tokens": int}),
     # daemon -> worker
     "policy": Row("daemon", "serving", 8 << 20, {"text": str, "file": str}),
     "packet": Row("daemon", "serving", 1 << 16, {"what": str, "data": bytes}),

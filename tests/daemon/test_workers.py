@@ -171,3 +171,33 @@ async def test_a_hung_worker_is_disconnected_and_its_descriptor_is_not_mixed_up(
     assert (await other.hear()).kind == "ok"
     other.sock.close()
     await asyncio.wait_for(task, 5)
+
+
+async def test_calls_are_counted_for_all_workers_and_over_a_worker_s_end(pair, shared):
+    charge = ["few", "uid 7", "calls", 2, 3600, "enforce"]
+
+    async def spend():
+        peer, end = pair()
+        task = asyncio.create_task(WorkerSession(peer, shared).serve())
+        await end.say(1, "hello", {"version": wire.VERSION})
+        await end.hear()
+        await end.say(2, "spend", {"charges": [charge]})
+        answer = await end.hear()
+        task.cancel()
+        return answer.body["result"]["over"]
+
+    assert [list(await spend()) for _ in range(3)] == [[], [], ["few"]]
+
+
+async def test_tokens_are_counted_when_the_answer_is_known(worker):
+    charge = ["dear", "host", "tokens", 100, 86_400, "enforce"]
+    await worker.say(2, "spend", {"charges": [charge]})
+    assert (await worker.hear()).body["result"] == {"over": {}}
+    await worker.say(0, "spent", {"charges": [charge], "tokens": 150})
+    await worker.say(3, "spend", {"charges": [charge]})
+    assert list((await worker.hear()).body["result"]["over"]) == ["dear"]
+
+
+async def test_a_charge_that_is_none_ends_the_session(worker):
+    await worker.say(2, "spend", {"charges": [["few", "uid 7", "calls", 2, 5, "enforce"]]})
+    assert await worker.hear() is None

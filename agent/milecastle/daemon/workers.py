@@ -10,10 +10,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from milecastle import wire
+from milecastle import policy, wire
 from milecastle.daemon.attribution import Attributor
 from milecastle.daemon.checkpoint import Listener
 from milecastle.daemon.names import Names
@@ -21,7 +21,8 @@ from milecastle.daemon.namespaces import Namespace, Namespaces
 from milecastle.daemon.peer import Peer
 from milecastle.daemon.recording import Recorder, attribution_record
 from milecastle.kernel import Kernel
-from milecastle.model import Standing
+from milecastle.model import ParseError, Standing
+from milecastle.policy import Meter, limiting
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ BEAT_SECONDS = 0.05
 """How often the lease is renewed at most."""
 HELLO_SECONDS = 15.0
 """A worker that connects must say hello within this time."""
+CHARGES = 50
+"""Most charges of one request."""
 ANSWERS = 512
 """Most answers in one `names` frame that are looked at."""
 
@@ -61,6 +64,8 @@ class Shared:
     """Called when a session begins to serve, and when one ends."""
     seen: Callable[[int, str, str], None] = lambda _cookie, _name, _outcome: None
     """Told what became of a connection; ValueError where that is nothing that can be."""
+    meter: Meter = field(default_factory=Meter)
+    """What counts against the policy's limits."""
 
 
 class WorkerSession:
@@ -86,6 +91,8 @@ class WorkerSession:
             "dial": self._dial,
             "record": self._record,
             "seen": self._seen,
+            "spend": self._spend,
+            "spent": self._spent,
         }
 
     @property
@@ -210,6 +217,23 @@ class WorkerSession:
             self._shared.seen(body["cookie"], body["name"], body["outcome"])
         except ValueError as error:
             raise wire.WireError(str(error)) from None
+
+    def _spend(self, frame: wire.Frame) -> None:
+        over = self._shared.meter.spend(charges(frame), time.time())
+        self._peer.answer(frame, {"over": over})
+
+    def _spent(self, frame: wire.Frame) -> None:
+        for charge in charges(frame):
+            if charge.unit == "tokens":
+                self._shared.meter.add(charge, frame.body["tokens"], time.time())
+
+
+def charges(frame: wire.Frame) -> list[policy.Charge]:
+    """Return what a request counts against. WireError where it holds anything else."""
+    try:
+        return [limiting.heard(each) for each in frame.body["charges"][:CHARGES]]
+    except ParseError as error:
+        raise wire.WireError(str(error)) from None
 
 
 class Workers:

@@ -1,23 +1,26 @@
 """What a `limit` counts: whose calls and tokens, in which span, and how many there were.
 
-Pure: the clock is an argument. The daemon holds the one Meter of a host, for workers come and go;
-a worker asks it about the charges of a request before it judges that request.
+Pure: the clock is an argument. The daemon holds the one Meter of a host, for workers come and go.
+A worker asks it about the charges of a request before it judges that request (`spend`), and tells
+it afterwards what the answer used (`spent`).
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from milecastle.model import Subject
+from milecastle.model import Mode, ParseError, Subject
 
 type Unit = Literal["calls", "tokens"]
 type Counted = Literal["user", "process", "host"]
 
 SPANS: Mapping[str, int] = {"minute": 60, "hour": 3600, "day": 86_400}
 """Seconds of what a limit can be ``per``."""
+LONGEST = 512
+"""Characters of a rule's id, and of whose sum it is."""
 STEPS = 60
 """Parts of a span that are forgotten one by one."""
 MOST_COUNTED = 20_000
@@ -45,6 +48,7 @@ class Charge:
     unit: Unit
     most: int
     seconds: int
+    mode: Mode = "enforce"
 
 
 WHO: Mapping[Counted, Callable[[Subject], str]] = {
@@ -55,10 +59,30 @@ WHO: Mapping[Counted, Callable[[Subject], str]] = {
 """Whose sum a request counts against. What is not known shares one sum, so it can't get around."""
 
 
-def charge(rule: str, limit: Limit, subject: Subject) -> Charge:
+def charge(rule: str, limit: Limit, subject: Subject, mode: Mode = "enforce") -> Charge:
     """Return what a request of this subject counts against."""
-    who = WHO[limit.by](subject)[:512]
-    return Charge(rule, who, limit.unit, limit.most, SPANS[limit.per])
+    who = WHO[limit.by](subject)[:LONGEST]
+    return Charge(rule, who, limit.unit, limit.most, SPANS[limit.per], mode)
+
+
+def told(charge: Charge) -> list[Any]:
+    """Return a charge as a socket carries it."""
+    return [charge.rule, charge.who, charge.unit, charge.most, charge.seconds, charge.mode]
+
+
+def heard(value: object) -> Charge:
+    """Return the charge that ``told`` gave. ParseError where it is none."""
+    match value:
+        case [
+            str(rule),
+            str(who),
+            "calls" | "tokens" as unit,
+            int(most),
+            int(seconds),
+            "monitor" | "enforce" as mode,
+        ] if max(len(rule), len(who)) <= LONGEST and seconds in SPANS.values() and most > 0:
+            return Charge(rule, who, unit, most, seconds, mode)
+    raise ParseError("a charge is [rule, who, unit, most, seconds, mode]")
 
 
 @dataclass(slots=True)
@@ -80,23 +104,32 @@ class Meter:
     def __len__(self) -> int:
         return len(self._sums)
 
-    def take(self, charge: Charge, amount: int, now: float) -> float | None:
-        """Count ``amount`` if the limit is not reached; else count nothing.
+    def spend(self, charges: Sequence[Charge], now: float) -> dict[str, float]:
+        """Return the rules whose limit is reached, each with the time at which there is room again.
 
-        Return None, or the time (as ``now``: seconds) at which there is room again. Tokens are
-        known after the answer only: ask with 0, then ``add`` them.
+        The call is counted against all charges, unless an enforced one stops it. Tokens are known
+        after the answer only: they are asked about here, and counted by ``add``.
         """
-        counted = self._sum(charge, now)
-        if counted.total + max(amount, 1) > charge.most:
-            return self._room(counted, charge, max(amount, 1), now)
-        if amount:
-            self._count(counted, charge, amount, now)
-        return None
+        over: dict[str, float] = {}
+        for each in charges:
+            counted = self._sum(each, now)
+            if counted.total >= each.most:
+                over[each.rule] = room(counted, each)
+        if not any(each.mode == "enforce" and each.rule in over for each in charges):
+            for each in charges:
+                if each.unit == "calls":
+                    self.add(each, 1, now)
+        return over
 
     def add(self, charge: Charge, amount: int, now: float) -> None:
         """Count what has been used, whatever the limit says."""
-        if amount > 0:
-            self._count(self._sum(charge, now), charge, amount, now)
+        if amount <= 0:
+            return
+        counted, current = self._sum(charge, now), step(charge, now)
+        if not counted.steps or counted.steps[-1][0] < current:
+            counted.steps.append([current, 0])
+        counted.steps[-1][1] += amount
+        counted.total += amount
 
     def _sum(self, charge: Charge, now: float) -> Sum:
         """Return a charge's sum without what has left the span."""
@@ -110,20 +143,15 @@ class Meter:
             counted.total -= counted.steps.popleft()[1]
         return counted
 
-    def _count(self, counted: Sum, charge: Charge, amount: int, now: float) -> None:
-        current = step(charge, now)
-        if not counted.steps or counted.steps[-1][0] < current:
-            counted.steps.append([current, 0])
-        counted.steps[-1][1] += amount
-        counted.total += amount
 
-    def _room(self, counted: Sum, charge: Charge, amount: int, now: float) -> float:
-        left = counted.total + amount - charge.most
-        for number, used in counted.steps:
-            left -= used
-            if left <= 0:
-                return (number + STEPS + 1) * charge.seconds / STEPS
-        return now + charge.seconds
+def room(counted: Sum, charge: Charge) -> float:
+    """Return the time at which a sum will be below its limit, if nothing is added."""
+    left = counted.total
+    for number, used in counted.steps:
+        left -= used
+        if left < charge.most:
+            return (number + STEPS + 1) * charge.seconds / STEPS
+    return 0.0
 
 
 def step(charge: Charge, now: float) -> int:

@@ -184,7 +184,11 @@ class Policy:
         counting = map(
             self.rules.__getitem__, bits(self._limiting & self._matcher.applicable(subject))
         )
-        return tuple(charge(rule.id, rule.limit, subject) for rule in counting if rule.limit)
+        return tuple(
+            charge(rule.id, rule.limit, subject, rule.mode or self.mode)
+            for rule in counting
+            if rule.limit
+        )
 
     def decide(
         self,

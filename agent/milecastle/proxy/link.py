@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from milecastle import wire
+from milecastle import policy, wire
 from milecastle.model import Ancestor, Process
 from milecastle.proxy import records
 from milecastle.proxy.line import Line, LineError, RefusedError, connect
@@ -143,6 +143,23 @@ class Link:
         except RefusedError as error:
             raise OSError(f"no socket in the client's network namespace: {error}") from None
         return socket.socket(fileno=answer.descriptors[0])
+
+    async def spend(self, charges: Sequence[policy.Charge]) -> Mapping[str, float]:
+        """Count a call; return the rules whose limit is reached, with the times at which it ends.
+
+        LineError or TimeoutError where the daemon does not say: that is a failure of inspection.
+        """
+        body = {"charges": [policy.limiting.told(each) for each in charges]}
+        answer = await self.line.ask("spend", body, ANSWER_WITHIN)
+        match answer.result:
+            case {"over": dict(over)}:
+                return over
+        raise wire.WireError("an answer to spend that tells of no rules")
+
+    def spent(self, charges: Sequence[policy.Charge], tokens: int) -> None:
+        """Count the tokens that an answer used. May be lost, like a record."""
+        body = {"charges": [policy.limiting.told(each) for each in charges], "tokens": tokens}
+        self.line.tell("spent", body, wire.WORKER["spent"].limit)
 
     def record(self, record: records.Record) -> None:
         """Report an exchange. Never raises and never waits: a record may be lost, traffic not."""
