@@ -69,6 +69,21 @@ class Ancestor:
 
 
 @dataclass(frozen=True, slots=True)
+class Pod:
+    """The Kubernetes pod that a process is in; the cgroup's path tells its uid and QoS class."""
+
+    uid: str
+    qos: str = ""
+    """``guaranteed``, ``burstable`` or ``besteffort``."""
+    namespace: str | None = None
+    name: str | None = None
+    """None, as all that follows, where neither kubelet nor API server told of the pod."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    container: str | None = None
+    """The container's name in the pod's specification."""
+
+
+@dataclass(frozen=True, slots=True)
 class Process:
     """A process as it was when it connected."""
 
@@ -89,6 +104,10 @@ class Process:
     """Parent first, pid 1 last."""
     cgroup: str = ""
     container: str | None = None
+    """The container's id."""
+    runtime: str | None = None
+    """What runs the container: ``docker``, ``containerd``, ``cri-o`` or ``podman``."""
+    pod: Pod | None = None
     marks: tuple[str, ...] = ()
     """What a reader should know: ``deleted``, ``memfd``, ``env:LD_PRELOAD``, ..."""
     script: str | None = None

@@ -1,36 +1,6 @@
-import pytest
-
-from milecastle.host import cgroup2_root, cgroup_path, container_id
+from milecastle.host import cgroup2_root, cgroup_path
 
 ID = "3f2a" * 16
-OTHER = "9bcd" * 16
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        f"/docker/{ID}",
-        f"/system.slice/docker-{ID}.scope",
-        f"/machine.slice/libpod-{ID}.scope/container",
-        f"/libpod_parent/libpod-{ID}",
-        f"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0.slice/cri-containerd-{ID}.scope",
-        f"/kubepods/besteffort/pod123/{ID}",
-        f"/kubepods.slice/kubepods-pod1.slice/crio-{ID}.scope",
-    ],
-)
-def test_every_runtime_s_path_names_its_container(path):
-    assert container_id(path) == ID
-
-
-@pytest.mark.parametrize(
-    "path", ["/", "", "/user.slice/session-1.scope", f"/x/{ID[:40]}", f"/{ID}a"]
-)
-def test_an_ordinary_path_names_none(path):
-    assert container_id(path) is None
-
-
-def test_of_nested_containers_the_innermost_counts():
-    assert container_id(f"/docker/{OTHER}/docker/{ID}") == ID
 
 
 def test_on_a_hybrid_host_the_v1_path_names_the_container(tmp_path):

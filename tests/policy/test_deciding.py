@@ -1,7 +1,7 @@
 import pytest
 from tests.policy.making import TODAY, found, policy, subject
 
-from milecastle.model import ALLOWED, Action, Ancestor, Process, Service, Standing
+from milecastle.model import ALLOWED, Action, Ancestor, Pod, Process, Service, Standing
 from milecastle.policy import Policy
 
 SECRET = found()
@@ -118,6 +118,7 @@ NODE = Process(
     ancestry=(Ancestor(5, "bash", "/bin/bash"), Ancestor(1, "systemd", "/sbin/init")),
     cgroup="/user.slice/x.scope",
     container="0123456789ab",
+    pod=Pod("7", namespace="research", labels={"app": "chat", "team": "ml-eu"}),
 )
 
 
@@ -152,6 +153,12 @@ NODE = Process(
         ("process: {ancestry: zsh}", {"process": NODE}, False),
         ("process: {container: '0123*'}", {"process": NODE}, True),
         ("process: {cgroup: '/user.slice/*'}", {"process": NODE}, True),
+        ("process: {namespace: 're*'}", {"process": NODE}, True),
+        ("process: {namespace: billing}", {"process": NODE}, False),
+        ("process: {namespace: '*'}", {"process": Process(7, "x", 0, pod=Pod("7"))}, False),
+        ("process: {pod_labels: [app=none, team=ml-*]}", {"process": NODE}, True),
+        ("process: {pod_labels: app}", {"process": NODE}, False),
+        ("process: {pod_labels: '*'}", {"process": Process(7, "x", 0, pod=Pod("7"))}, False),
         ("process: {exe: /usr/bin/node, comm: other}", {"process": NODE}, False),
     ],
 )

@@ -10,7 +10,7 @@ from milecastle.cli import faults
 from milecastle.cli.command import Verb, json_option
 from milecastle.cli.control import Control
 from milecastle.cli.terminal import Colour, Column, Terminal, clock, size
-from milecastle.cli.wording import program
+from milecastle.cli.wording import pod, program
 
 COLUMNS: tuple[Column, ...] = (
     Column("SERVICE", least=8),
@@ -52,12 +52,13 @@ def row(use: Mapping[str, Any]) -> tuple[object, ...]:
     """Return the cells of one program's use of one service."""
     spent = use.get("tokens") or {}
     moved = use.get("bytes") or {}
-    container = str(use.get("container") or "")
+    process = use.get("process") or {}
+    where = pod(process) or str(use.get("container") or "")[:8]
     kinds = {str(each.get("kind")): None for each in use.get("accounts") or ()}
     return (
         use["service"] if use.get("sanctioned") else f"!{use.get('service')}",
         use.get("user") or use.get("uid", "?"),
-        program(use.get("process") or {}) + (f"@{container[:8]}" if container else ""),
+        program(process) + (f"@{where}" if where else ""),
         clock(use.get("last")),
         use.get("calls"),
         size(sum(moved.values())),

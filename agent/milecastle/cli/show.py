@@ -16,7 +16,7 @@ from milecastle.cli import escaping, faults
 from milecastle.cli.command import Verb, json_option
 from milecastle.cli.control import Control
 from milecastle.cli.terminal import BY_ACTION, BY_SEVERITY, Colour, Terminal, clock, plural
-from milecastle.cli.wording import described, judged, named, plain
+from milecastle.cli.wording import container, described, judged, named, plain, pod
 
 LINES = 8
 """Lines of one part that are shown without --full."""
@@ -73,7 +73,8 @@ def heading(session: Mapping[str, Any], terminal: Terminal) -> None:
             ("command", " ".join(map(str, process.get("argv") or ()))),
             ("user", process.get("user") or process.get("uid")),
             ("started by", " < ".join(map(named, process.get("ancestry") or ()))),
-            ("container", process.get("container")),
+            ("container", container(process)),
+            ("pod", pod(process)),
             ("known", session.get("grade")),
             ("found", plural(session.get("findings") or 0, "finding")),
             ("in all", f"{plural(exchanges, 'exchange')}, {spent}"),

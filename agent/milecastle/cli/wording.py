@@ -33,6 +33,19 @@ def program(process: Mapping[str, Any]) -> str:
     return known_client(process) or str(path or "unknown").rstrip("/").rsplit("/", 1)[-1]
 
 
+def pod(process: Mapping[str, Any]) -> str:
+    """Return the pod of a process as kubectl names it, its uid where no more is known, or ""."""
+    told = process.get("pod") or {}
+    name = f"{told.get('namespace')}/{told['name']}" if told.get("name") else told.get("uid")
+    container = told.get("container")
+    return f"{name} ({container})" if container else str(name or "")
+
+
+def container(process: Mapping[str, Any]) -> str:
+    """Return the container of a process with what runs it, or ""."""
+    return " ".join(filter(None, (process.get("runtime"), process.get("container"))))
+
+
 def plain(value: object) -> str:
     """Return text as it is and everything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -5,8 +5,9 @@ with replacement, and nothing that is read is ever executed, opened or trusted a
 for the executable behind ``/proc/PID/exe``, which is only hashed.
 """
 
-from milecastle.host.cgroups import cgroup2_root, cgroup_path, container_id, unified_path
+from milecastle.host.cgroups import cgroup2_root, cgroup_path, unified_path
 from milecastle.host.chronicle import Biography, Chronicle, Image
+from milecastle.host.containers import Place, containers, place
 from milecastle.host.hashes import ExecutableHashes
 from milecastle.host.processes import ProcessTable
 from milecastle.host.routes import has_ipv6
@@ -17,12 +18,14 @@ __all__ = [
     "Chronicle",
     "ExecutableHashes",
     "Image",
+    "Place",
     "ProcessTable",
     "cgroup2_root",
     "cgroup_path",
-    "container_id",
+    "containers",
     "has_ipv6",
     "netns_cookie",
     "peer_credentials",
+    "place",
     "unified_path",
 ]

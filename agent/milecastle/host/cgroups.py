@@ -1,17 +1,10 @@
-"""The cgroup2 tree: where it is mounted, where a process is in it, which container that means."""
+"""The cgroup2 tree: where it is mounted, where a process is in it."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-CONTAINER = re.compile(
-    r"""(?:^|/)
-    (?:docker-|libpod-|crio-|cri-containerd-|containerd-)?  # the runtime's prefix (systemd driver)
-    ([0-9a-f]{64})                                          # all runtimes use 64 hex digits
-    (?:\.scope)?(?:/|$)""",
-    re.VERBOSE,
-)
+from milecastle.host.containers import place
 
 
 def cgroup2_root(mounts: Path = Path("/proc/self/mounts")) -> Path | None:
@@ -31,10 +24,10 @@ def cgroup_path(pid: int, proc: Path = Path("/proc")) -> str:
     """
     lines = _lines(pid, proc)
     unified = next((line[3:] for line in lines if line.startswith("0::")), "")
-    if container_id(unified):
+    if place(unified).container:
         return unified
     legacy = (line.split(":", 2)[2] for line in lines if line.count(":") >= 2)
-    return next((path for path in legacy if container_id(path)), unified)
+    return next((path for path in legacy if place(path).container), unified)
 
 
 def unified_path(pid: int, proc: Path = Path("/proc")) -> str:
@@ -47,13 +40,3 @@ def _lines(pid: int, proc: Path) -> list[str]:
         return (proc / str(pid) / "cgroup").read_text(errors="replace")[:65536].splitlines()
     except OSError:
         return []
-
-
-def container_id(path: str) -> str | None:
-    """Return the 64-digit container id that a cgroup path names, innermost first, else None."""
-    found = None
-    position = 0
-    while match := CONTAINER.search(path, position):
-        found = match[1]
-        position = match.end(1)
-    return found

@@ -16,9 +16,9 @@ from pathlib import Path
 import psutil
 
 from milecastle.host.arguments import masked
-from milecastle.host.cgroups import container_id
+from milecastle.host.containers import place
 from milecastle.host.users import user_name
-from milecastle.model import Ancestor, Process
+from milecastle.model import Ancestor, Pod, Process
 
 REMEMBERED = 32768
 """Processes that are kept, living and ended; those heard of longest ago go first."""
@@ -111,6 +111,7 @@ class Chronicle:
         if image is None:
             return None
         group = self._group(life.cgroup)
+        where = place(group)
         return Process(
             pid=pid,
             comm=image.comm,
@@ -122,7 +123,9 @@ class Chronicle:
             started=self._boot + life.started_ns / 1e9,
             ancestry=self._ancestry(life, opened_ns),
             cgroup=group,
-            container=container_id(group),
+            container=where.container,
+            runtime=where.runtime,
+            pod=Pod(where.pod, where.qos) if where.pod else None,
             marks=image.marks,
         )
 

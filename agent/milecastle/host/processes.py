@@ -16,10 +16,11 @@ import psutil
 
 from milecastle.host import environment
 from milecastle.host.arguments import masked
-from milecastle.host.cgroups import cgroup_path, container_id
+from milecastle.host.cgroups import cgroup_path
+from milecastle.host.containers import place
 from milecastle.host.hashes import ExecutableHashes
 from milecastle.host.users import user_name
-from milecastle.model import Ancestor, Process
+from milecastle.model import Ancestor, Pod, Process
 
 ARGV_BYTES = 16 << 10
 """Arguments beyond this many bytes are cut."""
@@ -94,6 +95,7 @@ class ProcessTable:
         self, pid: int, uid: int, stat: Stat, exe: str | None, argv: tuple[str, ...]
     ) -> Process:
         group = cgroup_path(pid, self._proc)
+        where = place(group)
         return Process(
             pid=pid,
             comm=stat.comm,
@@ -106,7 +108,9 @@ class ProcessTable:
             started=self._boot + stat.start_ticks * TICK_NS / 1e9,
             ancestry=tuple(self._ancestry(stat)),
             cgroup=group,
-            container=container_id(group),
+            container=where.container,
+            runtime=where.runtime,
+            pod=Pod(where.pod, where.qos) if where.pod else None,
             marks=(*_marks(exe), *environment.marks(pid, self._proc)),
         )
 

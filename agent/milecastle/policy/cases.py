@@ -12,6 +12,7 @@ from milecastle.model import (
     Ancestor,
     Direction,
     Finding,
+    Pod,
     Problem,
     Process,
     Service,
@@ -94,6 +95,10 @@ class Outcome:
 
 def process(**given: Any) -> Process:  # noqa: ANN401 - read by PROCESS below
     lineage = tuple(Ancestor(0, each.rpartition("/")[2], each) for each in given["ancestry"])
+    namespace, labels = given.pop("namespace", None), given.pop("pod_labels", ())
+    if namespace or labels:
+        pairs = dict(label.partition("=")[::2] for label in labels)
+        given["pod"] = Pod("", namespace=namespace, labels=pairs)
     return Process(**{"pid": 0, "uid": 0, "comm": "", **given, "ancestry": lineage})
 
 
@@ -119,11 +124,12 @@ WORD = text("text", limit=1024)
 PROCESS: dict[str, Field] = {
     **{
         key: Field(WORD, f"Its {key}.")
-        for key in ("exe", "comm", "user", "sha256", "container", "cgroup")
+        for key in ("exe", "comm", "user", "sha256", "container", "cgroup", "namespace")
     },
     "uid": Field(number(0, 2**32 - 1), "Its user's number."),
     "argv": Field(sequence(WORD), "Its arguments."),
     "ancestry": Field(sequence(WORD), "The executables of its ancestors, parent first."),
+    "pod_labels": Field(sequence(WORD), "Labels of its pod: app=chat."),
 }
 FINDING: dict[str, Field] = {
     "category": Field(choice(*FINDING_CATEGORIES), "The kind of finding.", required=True),

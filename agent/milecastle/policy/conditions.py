@@ -169,6 +169,13 @@ def lineage(process: Process) -> tuple[str, ...]:
     return tuple(word for each in process.ancestry for word in (each.exe, each.comm) if word)
 
 
+def labels(process: Process) -> tuple[str, ...]:
+    """Return the labels of the process's pod, each as ``key=value``."""
+    return (
+        tuple(f"{key}={value}" for key, value in process.pod.labels.items()) if process.pod else ()
+    )
+
+
 SUBJECT: Mapping[str, Condition[Subject]] = {
     "service": Condition(
         globs("service"), "The service's id in the catalogue.", lambda s: s.service
@@ -224,6 +231,16 @@ PROCESS: Mapping[str, Condition[Subject]] = {
     ),
     "container": Condition(
         globs("process.container"), "The container's id.", of_process(lambda p: p.container)
+    ),
+    "namespace": Condition(
+        globs("process.namespace"),
+        "The namespace of its Kubernetes pod.",
+        of_process(lambda p: p.pod.namespace if p.pod else None),
+    ),
+    "pod_labels": Condition(
+        globs("process.pod_labels", every=True),
+        "A label of its pod fits: app=chat.",
+        of_process(lambda p: labels(p) or None),
     ),
     "cgroup": Condition(
         globs("process.cgroup"), "The cgroup's path.", of_process(lambda p: p.cgroup or None)

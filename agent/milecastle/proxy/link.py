@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from milecastle import policy, wire
-from milecastle.model import Ancestor, Process
+from milecastle.model import Ancestor, Pod, Process
 from milecastle.proxy import records
 from milecastle.proxy.line import Line, LineError, RefusedError, connect
 
@@ -269,6 +269,8 @@ def read_process(attribution: Mapping[str, Any]) -> Process | None:
         for name in ("argv", "marks"):
             values[name] = tuple(values.get(name) or ())
         values["ancestry"] = tuple(Ancestor(**each) for each in values.get("ancestry") or ())
+        if pod := values.get("pod"):
+            values["pod"] = Pod(**pod)
         return Process(**values)
     except TypeError as error:
         log.warning("the daemon tells of a process in another way: %s", error)

@@ -95,6 +95,17 @@ VERDICT = shape.mapping(
 )
 
 ANCESTOR = shape.mapping({"pid": shape.whole(0, 1 << 31)}, {"exe": shape.optional(_SENTENCE)})
+LABELS = 256
+POD = shape.mapping(
+    {"uid": shape.text(64)},
+    {
+        "qos": shape.text(16),
+        "namespace": _NAME,
+        "name": _NAME,
+        "labels": shape.mapping({}, limit=LABELS),
+        "container": _NAME,
+    },
+)
 PROCESS = shape.mapping(
     {"pid": shape.whole(0, 1 << 31)},
     {
@@ -104,6 +115,8 @@ PROCESS = shape.mapping(
         "user": _NAME,
         "started": shape.optional(_TIME),
         "container": _NAME,
+        "runtime": _NAME,
+        "pod": shape.optional(POD),
         "ancestry": shape.optional(shape.listed(ANCESTOR, 1024)),
     },
 )

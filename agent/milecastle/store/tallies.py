@@ -161,11 +161,14 @@ def program(process: Process | None) -> dict[str, object]:
     """Return what an inventory says of a process: the program, not the pid."""
     if process is None:
         return {}
+    pod = process.pod
     return {
         "exe": process.exe[:LONGEST] if process.exe else None,
         "script": process.script[:LONGEST] if process.script else None,
         "comm": process.comm,
         "user": process.user,
         "container": process.container,
+        "runtime": process.runtime,
+        "pod": {"namespace": pod.namespace, "name": pod.name} if pod and pod.name else None,
         "sha256": process.sha256,
     }
