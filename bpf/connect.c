@@ -16,7 +16,7 @@
  *   would be lost. The maps evict what is least recently used.
  * - MPTCP sockets are redirected, but getpeername() shows them the checkpoint.
  *
- * The loader puts maps.h and decide.c before this text.
+ * The loader puts maps.h, restrictions.c and decide.c before this text.
  */
 
 static __always_inline u32 device_of(struct bpf_sock_addr *ctx)
@@ -31,15 +31,17 @@ static __always_inline u8 connects(struct bpf_sock_addr *ctx, struct address *to
 {
 	struct flow flow = {};
 	struct decision decision = {};
-	u32 type = ctx->type;
+	u32 type = ctx->type, flags;
 
 	if (type != SOCK_STREAM && (type != SOCK_DGRAM || port != HTTPS))
 		return OUTCOME_DIRECT;
 	if (is_exempt())
 		return OUTCOME_DIRECT;
 	describe(ctx, &flow, to, port, place->service);
+	flags = flags_of(place->service);
+	flow.limits = limits(place->service, flags);
 	if (type == SOCK_STREAM) {
-		decision = decide(ctx, device_of(ctx), place, is_v4(to));
+		decision = decide(ctx, device_of(ctx), flags | flow.limits, place, is_v4(to));
 		flow.protocol = IPPROTO_TCP;
 		flow.outcome = decision.outcome;
 		flow.reason = decision.reason;
@@ -145,10 +147,13 @@ static __always_inline int sends(struct bpf_sock_addr *ctx, struct address *to)
 	struct flow flow = {}, *known;
 	struct decision decision;
 	u64 cookie;
+	u32 flags;
 
 	if (!place || is_exempt())
 		return ALLOW;
-	decision = decide_quic(ctx, device_of(ctx), place, is_v4(to));
+	flags = flags_of(place->service);
+	flow.limits = limits(place->service, flags);
+	decision = decide_quic(ctx, device_of(ctx), flags | flow.limits, place, is_v4(to));
 	if (decision.outcome == OUTCOME_REFUSED)
 		count(COUNT_QUIC_REFUSED);
 	cookie = socket_cookie(ctx);

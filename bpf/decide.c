@@ -6,7 +6,7 @@
  * bpf_skc_lookup_tcp() finds the checkpoint from Linux 5.2 on, socket storage on what it found
  * from 5.9 on.
  *
- * The loader puts maps.h before this text.
+ * The loader puts maps.h and restrictions.c before this text.
  */
 
 #define ALLOW 1
@@ -108,24 +108,29 @@ static __always_inline u8 obstacle(void *ctx, u32 device, bool v4)
 	return 0;
 }
 
-static __always_inline struct decision decide(void *ctx, u32 device, struct place *place, bool v4)
+static __always_inline u32 flags_of(u32 service)
+{
+	u32 *flags = services.lookup(&service);
+	return flags ? *flags : 0;
+}
+
+/* `flags` are the service's and, with them, the caller's limits. */
+static __always_inline struct decision decide(void *ctx, u32 device, u32 flags,
+					      struct place *place, bool v4)
 {
 	struct decision decision = {.outcome = OUTCOME_DIRECT, .reason = REASON_POLICY};
-	u32 service = place->service, *flags = services.lookup(&service);
 	bool sure = place->evidence == EVIDENCE_DNS;
 	u8 reason;
 
-	if (!flags)
-		return decision;
-	if (*flags & FLAG_REFUSE && sure) {
+	if (flags & FLAG_REFUSE && sure) {
 		decision.outcome = OUTCOME_REFUSED;
-	} else if (*flags & FLAG_REDIRECT) {
+	} else if (flags & FLAG_REDIRECT) {
 		reason = obstacle(ctx, device, v4);
 		if (!reason) {
 			decision.outcome = OUTCOME_REDIRECTED;
 		} else {
 			decision.reason = reason;
-			if (*flags & FLAG_CLOSED && sure)
+			if (flags & FLAG_CLOSED && sure)
 				decision.outcome = OUTCOME_REFUSED;
 		}
 	}
@@ -133,10 +138,10 @@ static __always_inline struct decision decide(void *ctx, u32 device, struct plac
 }
 
 /* For datagrams: what would be redirected as TCP is refused, so that the client falls back. */
-static __always_inline struct decision decide_quic(void *ctx, u32 device,
+static __always_inline struct decision decide_quic(void *ctx, u32 device, u32 flags,
 						     struct place *place, bool v4)
 {
-	struct decision decision = decide(ctx, device, place, v4);
+	struct decision decision = decide(ctx, device, flags, place, v4);
 	if (decision.outcome == OUTCOME_REDIRECTED) {
 		decision.outcome = OUTCOME_REFUSED;
 		decision.reason = REASON_QUIC;
@@ -173,7 +178,8 @@ static __always_inline void describe(struct bpf_sock_addr *ctx, struct flow *flo
 static __always_inline u64 checksum(const struct caller *c)
 {
 	const u64 *comm = (const u64 *)c->comm;
-	return c->cookie ^ c->netns ^ c->cgroup ^ c->opened_ns ^ c->ids ^ c->owner ^ comm[0] ^ comm[1];
+	return c->cookie ^ c->netns ^ c->cgroup ^ c->opened_ns ^ c->ids ^ c->owner ^ c->inode ^
+	       c->device << 1 ^ comm[0] ^ comm[1];
 }
 
 /*
@@ -195,6 +201,9 @@ static __always_inline void note_caller(struct bpf_sock_addr *ctx)
 	c->opened_ns = bpf_ktime_get_ns();
 	c->ids = bpf_get_current_pid_tgid();
 	c->owner = bpf_get_current_uid_gid();
+	c->inode = c->device = 0;
+	if (asks_program())
+		read_program(&c->inode, &c->device);
 	bpf_get_current_comm(&c->comm, sizeof(c->comm));
 	c->check = checksum(c);
 }

@@ -163,6 +163,33 @@ static __always_inline struct hello *hello_of(struct __sk_buff *skb, u64 *cookie
 	return h;
 }
 
+/* As limits(), of who connected; for cgroups above the socket's creator stands for the caller. */
+static __always_inline u32 late_limits(struct __sk_buff *skb, u32 service, u32 flags,
+				       struct caller *caller)
+{
+	struct subject who = {};
+	u64 ancestor;
+	u32 found;
+
+	if (!caller || !has_restrictions(flags))
+		return 0;
+	who.uid = (u32)caller->owner;
+	who.cgroup = caller->cgroup;
+	who.inode = caller->inode;
+	who.device = caller->device;
+	found = limits_anywhere(service, flags, &who);
+	if (!asks_cgroup(flags))
+		return found;
+	found |= limits_within(service, flags, &who, who.cgroup);
+	for (int level = 0; level < MOST_LEVELS; level++) {
+		ancestor = bpf_skb_ancestor_cgroup_id(skb, level);
+		if (!ancestor)
+			break;
+		found |= limits_within(service, flags, &who, ancestor);
+	}
+	return found;
+}
+
 /*
  * A service was named, by a connection whose address did not tell. Learn the address for the next
  * one, record this one; whether it may go on. It may not where it should have been refused, or
@@ -171,9 +198,10 @@ static __always_inline struct hello *hello_of(struct __sk_buff *skb, u64 *cookie
 static __always_inline bool named_late(struct __sk_buff *skb, u64 cookie, u32 service,
 				       struct flow *flow)
 {
-	u32 *flags = services.lookup(&service), must = FLAG_REDIRECT | FLAG_CLOSED;
-	bool refused = flags && (*flags & FLAG_REFUSE || (*flags & must) == must);
 	struct caller *caller = caller_of(cookie);
+	u32 own = flags_of(service), flags = own | late_limits(skb, service, own, caller);
+	u32 must = FLAG_REDIRECT | FLAG_CLOSED;
+	bool refused = flags & FLAG_REFUSE || (flags & must) == must;
 
 	count(COUNT_HELLO_MATCHED);
 	learn(&flow->destination, service, HELLO_TTL, EVIDENCE_HELLO);

@@ -8,6 +8,8 @@ BPF_TABLE("array", u32, struct checkpoint, checkpoints, 1);
 BPF_TABLE("array", u32, u64, heartbeats, 1);
 BPF_TABLE("hash", u64, u32, exempt, EXEMPTIONS);
 BPF_TABLE("array", u32, u32, matchings, 1); /* 1: `names` is filled, answers are matched here */
+BPF_F_TABLE("hash", struct restriction, u32, restrictions, RESTRICTIONS, BPF_F_NO_PREALLOC);
+BPF_TABLE("array", u32, u32, askings, 1); /* enum asks, the sum of all restrictions' shapes */
 /*
  * A mark that only the daemon can put on a socket, through a descriptor of it. Connections go to a
  * listener that bears it, not to whoever took the same port in some container's namespace.

@@ -20,8 +20,9 @@
 #define NAMES 131072	 /* exact names and suffixes of the catalogue */
 #define CALLERS 65536	 /* a power of two */
 #define EXEMPTIONS 64	 /* cgroups whose connections are never touched */
+#define RESTRICTIONS 65536 /* who may not use which service */
 #define ARGUMENT_BYTES 1024 /* of a program's arguments; the rest is cut off */
-#define MOST_LEVELS 32	 /* depth of the cgroup that the hooks are attached to */
+#define MOST_LEVELS 32	 /* depth of a cgroup below the root that is looked at */
 #define PACKET_BYTES 4096 /* of a packet that goes to user space; the rest is cut off */
 
 /* What is to be done with connections to a service: `services`, by number. */
@@ -30,6 +31,17 @@ enum flag {
 	FLAG_CLOSED = 2,   /* refuse where something does (on_failure: closed) */
 	FLAG_REFUSE = 4,   /* refuse in any case */
 };
+
+/* What a restriction asks of whoever connects; all that its shape names has to fit. */
+enum asks {
+	ASKS_USER = 1,
+	ASKS_PROGRAM = 2,
+	ASKS_CGROUP = 4,
+};
+
+/* A service's flags have bit SHAPES + s where there are restrictions of the shape s for it. */
+#define SHAPES 8
+#define BELOW 256 /* in a restriction's value: it holds for the cgroups below its own as well */
 
 enum outcome {
 	OUTCOME_DIRECT = 1,
@@ -104,6 +116,16 @@ struct place {
 	__u32 evidence; /* enum evidence */
 };
 
+/* `restrictions`: the value is flags that a service has for some callers, beside its own. */
+struct restriction {
+	__u64 cgroup; /* its id; what the shape does not ask for is zero */
+	__u64 inode;  /* of the executable's file */
+	__u32 device; /* as the kernel has it: major << 20 | minor */
+	__u32 uid;
+	__u32 service;
+	__u32 shape; /* enum asks, a sum */
+};
+
 /* `checkpoint`[0]: where the worker listens, the same ports in every namespace; 0 is nowhere. */
 struct checkpoint {
 	__u32 port4;
@@ -135,7 +157,7 @@ struct flow {
 	__u8 outcome;  /* enum outcome */
 	__u8 reason;   /* enum reason */
 	__u8 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
-	__u8 unused;
+	__u8 limits;   /* flags by restrictions on who called connect() */
 	char comm[16];
 	__u16 source_port;
 	__u16 unused16;
@@ -150,6 +172,8 @@ struct caller {
 	__u64 opened_ns;
 	__u64 ids;   /* tgid << 32 | tid */
 	__u64 owner; /* gid << 32 | uid */
+	__u64 inode; /* of the program, where some restriction asks for that */
+	__u64 device;
 	char comm[16];
 	__u64 check; /* all of the above, XORed: two CPUs may write one slot */
 };

@@ -100,6 +100,7 @@ static __always_inline int quic_leaves(struct __sk_buff *skb)
 	struct place *place;
 	struct flow *flow;
 	u64 cookie, cgroup;
+	u32 flags;
 
 	if (!addressed(skb, &from, &to))
 		return ALLOW;
@@ -109,9 +110,10 @@ static __always_inline int quic_leaves(struct __sk_buff *skb)
 	cgroup = bpf_skb_cgroup_id(skb);
 	if (exempt.lookup(&cgroup))
 		return ALLOW;
-	decision = decide_quic(skb, sk ? sk->bound_dev_if : 0, place, is_v4(&to));
 	cookie = socket_cookie(skb);
 	flow = flows.lookup(&cookie);
+	flags = flags_of(place->service) | (flow ? flow->limits : 0);
+	decision = decide_quic(skb, sk ? sk->bound_dev_if : 0, flags, place, is_v4(&to));
 	if (flow && flow->outcome != decision.outcome) {
 		flow->outcome = decision.outcome;
 		flow->reason = decision.reason;

@@ -11,25 +11,11 @@
  * kernel's BTF and gives them here as TASK_MM, MM_ARG_START, ... All reads of them may fail, and
  * then leave zero.
  *
- * The loader puts maps.h before this text.
+ * The loader puts maps.h and restrictions.c before this text.
  */
 
 BPF_RINGBUF_OUTPUT(process_ring, 512);
 BPF_TABLE("array", u32, u64, scopes, 1); /* the id of the cgroup that the hooks are attached to */
-
-static __always_inline u64 word_at(u64 base, u32 offset)
-{
-	u64 value = 0;
-	bpf_probe_read_kernel(&value, sizeof(value), (void *)(base + offset));
-	return value;
-}
-
-static __always_inline u32 half_at(u64 base, u32 offset)
-{
-	u32 value = 0;
-	bpf_probe_read_kernel(&value, sizeof(value), (void *)(base + offset));
-	return value;
-}
 
 /* Is the current thread in the cgroup that the hooks are attached to, or below? */
 static __always_inline bool in_scope(void)

@@ -6,10 +6,11 @@ import json
 import ssl
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
-from milecastle.kernel import Flow, Outcome, Reason
+from milecastle.kernel import Flow, Outcome, Reason, Restriction
 from milecastle.kernel.layout import Counter, Evidence
 
 from .conftest import SERVICE
@@ -201,3 +202,25 @@ def test_only_flows_with_a_source_can_be_destroyed(gate):
     assert isinstance(flow, Flow)
     with pytest.raises(ValueError, match="without a source"):
         gate.kernel.destroy(flow)
+
+
+@pytest.mark.parametrize("asked", ["uid", "program", "cgroup"])
+def test_a_service_that_the_caller_may_not_use_is_cut_by_its_hello(named, asked):
+    python = Path("/usr/bin/python3").stat()
+    callers = {
+        "uid": {"uid": 0},
+        "program": {"program": (python.st_dev, python.st_ino)},
+        "cgroup": {"cgroup": named.cgroup.parent.stat().st_ino, "below": True},
+    }
+    others = {"uid": {"uid": 54321}, "program": {"program": (1, 1)}, "cgroup": {"cgroup": 1}}
+    named.kernel.set_service(SERVICE, False, False, False)
+    try:
+        for restricted, expected in ((others, "DIRECT"), (callers, "REFUSED")):
+            named.kernel.restrict([Restriction(SERVICE, refuse=True, **restricted[asked])])
+            named.kernel.forget(OTHER4)
+            child = talk(named, OTHER4, hello("api.service.test"))
+            [flow] = named.flows(1)
+            assert flow.outcome.name == expected
+            says(child)
+    finally:
+        named.kernel.restrict(())

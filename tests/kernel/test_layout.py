@@ -17,6 +17,7 @@ HEADER = shipped.path("bpf", "milecastle.h")
 STRUCTS = {
     "address": layout.Address,
     "place": layout.Place,
+    "restriction": layout.RestrictionKey,
     "checkpoint": layout.Checkpoint,
     "source": layout.Source,
     "name": layout.Name,
@@ -27,6 +28,7 @@ STRUCTS = {
 }
 ENUMS = {
     "FLAG": layout.Flag,
+    "ASKS": layout.Asks,
     "OUTCOME": layout.Outcome,
     "REASON": layout.Reason,
     "EVIDENCE": layout.Evidence,
@@ -42,6 +44,9 @@ CONSTANTS = (
     "FLOWS",
     "EXEMPTIONS",
     "PACKET_BYTES",
+    "RESTRICTIONS",
+    "SHAPES",
+    "BELOW",
 )
 RENAMED = {("address", "bytes"): "word"}
 KERNEL_ONLY = {"question", "caller"}

@@ -5,6 +5,7 @@ from milecastle.kernel.kernel import Kernel
 from milecastle.kernel.launch import KernelUnavailable
 from milecastle.kernel.layout import LifeKind, Outcome, PacketKind, Reason
 from milecastle.kernel.lives import Life, Program
+from milecastle.kernel.restrictions import Restriction
 
 __all__ = [
     "Flow",
@@ -17,4 +18,5 @@ __all__ = [
     "PacketKind",
     "Program",
     "Reason",
+    "Restriction",
 ]

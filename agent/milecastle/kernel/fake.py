@@ -11,13 +11,14 @@ import os
 import time
 from collections import Counter as Tally
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
 from milecastle.kernel.flows import TCP, UDP, Flow, Packet
 from milecastle.kernel.kernel import (
     MOST_EVENTS,
+    MOST_RESTRICTIONS,
     checked_port,
     checked_service,
     clamped,
@@ -33,6 +34,7 @@ from milecastle.kernel.layout import (
     unpacked,
 )
 from milecastle.kernel.lives import Life
+from milecastle.kernel.restrictions import Restriction
 from milecastle.kernel.trie import Named, trie
 
 PORTS = {TCP: (443, 80), UDP: (443,)}
@@ -71,6 +73,7 @@ class FakeKernel:
         self._exempt: set[int] = set()
         self._beat = 0
         self._services: dict[int, int] = {}
+        self.restrictions: tuple[Restriction, ...] = ()
         self._addresses: dict[str, tuple[int, int]] = {}
         self._flows: dict[tuple[str, int, int], Flow] = {}
         self._events: deque[Flow | Packet] = deque()
@@ -111,6 +114,11 @@ class FakeKernel:
     def set_service(self, number: int, redirect: bool, closed: bool, refuse: bool) -> None:
         flags = Flag.REDIRECT * redirect | Flag.CLOSED * closed | Flag.REFUSE * refuse
         self._services[checked_service(number)] = flags
+
+    def restrict(self, restrictions: Collection[Restriction]) -> None:
+        if len(restrictions) > MOST_RESTRICTIONS:
+            raise ValueError(f"{len(restrictions)} restrictions")
+        self.restrictions = tuple(restrictions)
 
     def learn(self, address: str, number: int, ttl_s: float) -> None:
         expires = self._clock() + int(clamped(ttl_s) * 1e9)
@@ -168,11 +176,14 @@ class FakeKernel:
         netns: int = 1,
         device: bool = False,
         listens: bool = True,
+        program: tuple[int, int] | None = None,
+        above: Collection[int] = (),
     ) -> tuple[Outcome, tuple[str, int] | None]:
         """Play a connect call; return its outcome and, where redirected, the source that is seen.
 
         ``listens`` says whether a listener that was vouched for is in the namespace, ``device``
-        whether the socket is bound to one.
+        whether the socket is bound to one; ``program`` is device and inode of the executable,
+        ``above`` are the cgroups above its own.
         """
         to = unpacked(packed(address))
         service = self.addresses().get(to)
@@ -182,6 +193,11 @@ class FakeKernel:
             self._tally[Counter.EXEMPT] += 1
             return Outcome.DIRECT, None
         flags = self._services.get(service, 0)
+        for one in self.restrictions:
+            groups = {None, cgroup, *(above if one.below else ())}
+            fits = one.uid in (None, uid) and one.program in (None, program)
+            if one.service == service and fits and one.cgroup in groups:
+                flags |= one.value & (Flag.REFUSE | Flag.CLOSED)
         obstacle = self._obstacle(":" in to, device, listens) if flags else Reason.NONE
         outcome, reason = decide(flags, obstacle, protocol)
         refused_datagram = protocol == UDP and outcome is Outcome.REFUSED

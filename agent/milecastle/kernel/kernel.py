@@ -11,7 +11,9 @@ import ipaddress
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
 from milecastle.kernel import libbpf, sockets
@@ -22,8 +24,10 @@ from milecastle.kernel.layout import (
     MAPS,
     NAMES,
     PROCESS_MAPS,
+    RESTRICTIONS,
     SERVICES,
     Address,
+    Asks,
     Checkpoint,
     Counter,
     Flag,
@@ -35,12 +39,15 @@ from milecastle.kernel.layout import (
     unpacked,
 )
 from milecastle.kernel.lives import Life
+from milecastle.kernel.restrictions import Restriction, shapes, table
 from milecastle.kernel.trie import Named, trie
 
 MOST_EVENTS = 512
 """Most events that one call of events() yields: the event loop has other work."""
 MOST_LIVES = 16384
 """Most moments of processes that wait for lives()."""
+MOST_RESTRICTIONS = RESTRICTIONS // 2
+"""For a moment there are the old and the new."""
 MINIMUM_TTL_S = 60
 MAXIMUM_TTL_S = 86_400
 
@@ -58,6 +65,9 @@ class Kernel:
         self._undestroyed = 0
         self._forgotten = 0
         self._names: dict[bytes, int] = {}
+        self._flags: dict[int, int] = {}
+        self._shapes: dict[int, int] = {}
+        self._restrictions: dict[bytes, int] = {}
         self._lives: deque[Life] = deque(maxlen=MOST_LIVES)
         rings = {name: loaded.maps[name] for name in READERS if name in loaded.maps}
         self._rings = libbpf.Rings(rings, self._take)
@@ -121,9 +131,34 @@ class Kernel:
 
     def set_service(self, number: int, redirect: bool, closed: bool, refuse: bool) -> None:
         """Say what is to be done with connections to a service (1 .. SERVICES - 1)."""
-        key = struct.pack("=I", checked_service(number))
         flags = Flag.REDIRECT * redirect | Flag.CLOSED * closed | Flag.REFUSE * refuse
-        libbpf.update(self._maps["services"], key, struct.pack("=I", flags))
+        self._flags[checked_service(number)] = flags
+        self._write_flags(number)
+
+    def restrict(self, restrictions: Collection[Restriction]) -> None:
+        """Say who may not use which service, in place of what was said before.
+
+        At no moment is somebody free whom both the old and the new word restrict. ValueError for
+        more than MOST_RESTRICTIONS of them.
+        """
+        wanted, before = table(restrictions), self._restrictions
+        if len(wanted) > MOST_RESTRICTIONS:
+            raise ValueError(
+                f"{len(wanted)} restrictions; at most {MOST_RESTRICTIONS} are possible"
+            )
+        fd = self._maps["restrictions"]
+        for key, value in wanted.items():
+            if before.get(key) != value:
+                libbpf.update(fd, key, struct.pack("=I", value))
+        asked = struct.pack("=I", reduce(or_, (one.asks for one in restrictions), Asks(0)))
+        libbpf.update(self._maps["askings"], bytes(4), asked)
+        bits, had = shapes(restrictions), self._shapes
+        self._shapes, self._restrictions = bits, wanted
+        for number in bits.keys() | had.keys():
+            if bits.get(number) != had.get(number):
+                self._write_flags(number)
+        for key in before.keys() - wanted.keys():
+            libbpf.delete(fd, key)
 
     # --- which addresses are whose ----------------------------------------------------------
 
@@ -220,6 +255,10 @@ class Kernel:
             "socket_undestroyed": self._undestroyed,
             "life_forgotten": self._forgotten,
         }
+
+    def _write_flags(self, number: int) -> None:
+        flags = self._flags.get(number, 0) | self._shapes.get(number, 0)
+        libbpf.update(self._maps["services"], struct.pack("=I", number), struct.pack("=I", flags))
 
     def _end(self, flow: Flow) -> None:
         try:

@@ -22,9 +22,12 @@ FLOWS = 65536
 NAMES = 131072
 CALLERS = 65536
 EXEMPTIONS = 64
+RESTRICTIONS = 65536
 ARGUMENT_BYTES = 1024
 MOST_LEVELS = 32
 PACKET_BYTES = 4096
+SHAPES = 8
+BELOW = 256
 
 
 class Flag(IntFlag):
@@ -33,6 +36,14 @@ class Flag(IntFlag):
     REDIRECT = 1
     CLOSED = 2
     REFUSE = 4
+
+
+class Asks(IntFlag):
+    """enum asks: what a restriction asks of whoever connects."""
+
+    USER = 1
+    PROGRAM = 2
+    CGROUP = 4
 
 
 class Outcome(IntEnum):
@@ -122,6 +133,19 @@ class Place(ctypes.Structure):
     _fields_ = (("expires_ns", U64), ("service", U32), ("evidence", U32))
 
 
+class RestrictionKey(ctypes.Structure):
+    """struct restriction."""
+
+    _fields_ = (
+        ("cgroup", U64),
+        ("inode", U64),
+        ("device", U32),
+        ("uid", U32),
+        ("service", U32),
+        ("shape", U32),
+    )
+
+
 class Checkpoint(ctypes.Structure):
     _fields_ = (("port4", U32), ("port6", U32))
 
@@ -155,7 +179,7 @@ class FlowRecord(ctypes.Structure):
         ("outcome", U8),
         ("reason", U8),
         ("protocol", U8),
-        ("unused", U8),
+        ("limits", U8),
         ("comm", ctypes.c_char * 16),
         ("source_port", U16),
         ("unused16", U16),
@@ -217,6 +241,8 @@ MAPS: dict[str, tuple[int, int]] = {
     "heartbeats": (4, 8),
     "exempt": (8, 4),
     "matchings": (4, 4),
+    "restrictions": (ctypes.sizeof(RestrictionKey), 4),
+    "askings": (4, 4),
     "names": (ctypes.sizeof(Name), 4),
     "vouched": (4, 4),
     "addresses": (ctypes.sizeof(Address), ctypes.sizeof(Place)),

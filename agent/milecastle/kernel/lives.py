@@ -11,9 +11,9 @@ import os
 from dataclasses import dataclass
 
 from milecastle.kernel.layout import ExecutionRecord, LifeKind, LifeRecord
+from milecastle.kernel.restrictions import MINOR_BITS
 
 UNSET = (1 << 32) - 1
-MINOR_BITS = 20  # MINORBITS, include/linux/kdev_t.h
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ import sys
 
 SOURCES = (
     "maps.h",
+    "restrictions.c",
     "decide.c",
     "connect.c",
     "headers.c",
@@ -62,6 +63,8 @@ MAPS = (
     "heartbeats",
     "exempt",
     "matchings",
+    "restrictions",
+    "askings",
     "names",
     "vouched",
     "addresses",
@@ -72,6 +75,7 @@ MAPS = (
     "packet_ring",
 )
 PROCESS_MAPS = ("scopes", "process_ring")
+LOCKDOWN = "/sys/kernel/security/lockdown"
 CGROUP2 = 0x63677270  # CGROUP2_SUPER_MAGIC, include/uapi/linux/magic.h
 
 
@@ -121,10 +125,10 @@ def import_bcc(bpf):
     return bcc
 
 
-def compile_all(bcc, bpf, shape, places):
+def compile_all(bcc, bpf, shape, places, processes):
     """Return the compiled module; BCC wants one text, and map operations in it, not included."""
     parts = []
-    for name in (*SOURCES, *([PROCESS_SOURCE] if places else [])):
+    for name in (*SOURCES, *([PROCESS_SOURCE] if processes else [])):
         with open(os.path.join(bpf, name), encoding="utf-8") as source:  # noqa: PTH118, PTH123
             parts.append(f'#line 1 "{name}"\n{source.read()}')
     try:
@@ -147,11 +151,11 @@ def load(bcc, module, name):
         ) from None
 
 
-def load_all(bcc, bpf, places):
+def load_all(bcc, bpf, places, processes=False):
     """Return the module and its programs' descriptors, in the largest shape that is taken."""
-    names = [*PROGRAMS, *(TRACEPOINTS if places else ())]
+    names = [*PROGRAMS, *(TRACEPOINTS if processes else ())]
     for shape in SHAPES:
-        module = compile_all(bcc, bpf, shape, places)
+        module = compile_all(bcc, bpf, shape, places, processes)
         try:
             return module, [(name, load(bcc, module, name)) for name in names]
         except Refused as refusal:
@@ -179,15 +183,26 @@ def attach(bcc, program, name, cgroup):
     )
 
 
-def places_of_members():
-    """Return the compiler's options for process.c, or why there can be none."""
+def places_of_members(lockdown=LOCKDOWN):
+    """Return the compiler's options for process.c and restrictions.c, or why there can be none."""
     sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
     import offsets
 
+    if is_confidential(lockdown):
+        return [], ["processes: the kernel is locked down (confidentiality)"]
     try:
         return offsets.defines(), []
     except OSError as error:
         return [], [f"processes: {error}"]
+
+
+def is_confidential(lockdown):
+    """Whether programs may not read the kernel's memory (kernel_lockdown(7))."""
+    try:
+        with open(lockdown, encoding="ascii") as file:  # noqa: PTH123
+            return "[confidentiality]" in file.read(256)
+    except OSError:  # securityfs is not mounted, or the kernel has no lockdown
+        return False
 
 
 def load_everything(cgroup_path, bpf, processes):
@@ -195,9 +210,10 @@ def load_everything(cgroup_path, bpf, processes):
     require_root()
     cgroup = open_cgroup(cgroup_path)
     bcc = import_bcc(bpf)
-    places, lacks = places_of_members() if processes else ([], [])
-    module, programs = load_all(bcc, bpf, places)
-    maps = [*MAPS, *(PROCESS_MAPS if places else ())]
+    places, lacks = places_of_members()
+    processes = processes and bool(places)
+    module, programs = load_all(bcc, bpf, places, processes)
+    maps = [*MAPS, *(PROCESS_MAPS if processes else ())]
     # not module[name]: bcc 0.26 knows no socket storage there
     descriptors = [
         (f"map {name}", bcc.lib.bpf_table_fd(module.module, name.encode())) for name in maps

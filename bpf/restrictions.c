@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * Who may not use a service, though others may: by user, by the program that runs, by cgroup.
+ * Asked by decide.c and hello.c, only for services that have such restrictions. Nothing here is
+ * hooked.
+ *
+ * A program is the file that the process executes (mm->exe_file): inode and device, by the same
+ * reads as in process.c, so that the daemon knows it from the report of its exec. cgroup hooks may
+ * read the task from Linux 5.10 on; without BTF there is no program.
+ *
+ * The loader puts maps.h before this text, and the places of members as options.
+ */
+
+/* Who connects, as far as restrictions ask. */
+struct subject {
+	u64 inode;
+	u64 device;
+	u64 cgroup;
+	u32 uid;
+};
+
+static __always_inline u64 word_at(u64 base, u32 offset)
+{
+	u64 value = 0;
+	bpf_probe_read_kernel(&value, sizeof(value), (void *)(base + offset));
+	return value;
+}
+
+static __always_inline u32 half_at(u64 base, u32 offset)
+{
+	u32 value = 0;
+	bpf_probe_read_kernel(&value, sizeof(value), (void *)(base + offset));
+	return value;
+}
+
+/* What the current process runs; zeros where that cannot be told. */
+static __always_inline void read_program(u64 *inode, u64 *device)
+{
+#ifdef TASK_MM
+	u64 task = bpf_get_current_task();
+	u64 file = word_at(word_at(task, TASK_MM), MM_EXE_FILE), node = word_at(file, FILE_INODE);
+
+	*inode = word_at(node, INODE_INO);
+	*device = half_at(word_at(node, INODE_SB), SB_DEV);
+#endif
+}
+
+/* Does any restriction ask for the program? */
+static __always_inline bool asks_program(void)
+{
+	u32 zero = 0, *asked = askings.lookup(&zero);
+	return asked && *asked & ASKS_PROGRAM;
+}
+
+static __always_inline u32 restricted(struct restriction *key, u32 shape, u32 flags,
+				      const struct subject *who)
+{
+	u32 *found;
+
+	if (!(flags & 1 << (SHAPES + shape)))
+		return 0;
+	key->shape = shape;
+	key->uid = shape & ASKS_USER ? who->uid : 0;
+	key->inode = shape & ASKS_PROGRAM ? who->inode : 0;
+	key->device = shape & ASKS_PROGRAM ? (u32)who->device : 0;
+	found = restrictions.lookup(key);
+	/* the cgroup's own word counts in any case, that of one above only if it says so */
+	if (!found || (shape & ASKS_CGROUP && key->cgroup != who->cgroup && !(*found & BELOW)))
+		return 0;
+	return *found & (FLAG_REFUSE | FLAG_CLOSED);
+}
+
+/* The flags beside its own that a service has for whoever is in no particular cgroup. */
+static __always_inline u32 limits_anywhere(u32 service, u32 flags, const struct subject *who)
+{
+	struct restriction key = {.service = service};
+
+	return restricted(&key, ASKS_USER, flags, who) |
+	       restricted(&key, ASKS_PROGRAM, flags, who) |
+	       restricted(&key, ASKS_USER | ASKS_PROGRAM, flags, who);
+}
+
+/* The same for whoever is in the given cgroup or below. */
+static __always_inline u32 limits_within(u32 service, u32 flags, const struct subject *who,
+					 u64 cgroup)
+{
+	struct restriction key = {.service = service, .cgroup = cgroup};
+
+	return restricted(&key, ASKS_CGROUP, flags, who) |
+	       restricted(&key, ASKS_CGROUP | ASKS_USER, flags, who) |
+	       restricted(&key, ASKS_CGROUP | ASKS_PROGRAM, flags, who) |
+	       restricted(&key, ASKS_CGROUP | ASKS_USER | ASKS_PROGRAM, flags, who);
+}
+
+static __always_inline bool has_restrictions(u32 flags)
+{
+	return flags >> SHAPES;
+}
+
+static __always_inline bool asks_cgroup(u32 flags)
+{
+	return flags >> (SHAPES + ASKS_CGROUP);
+}
+
+/* The flags that a service has for the thread that calls, beside its own. */
+static __always_inline u32 limits(u32 service, u32 flags)
+{
+	struct subject who = {};
+	u64 ancestor;
+	u32 found;
+
+	if (!has_restrictions(flags))
+		return 0;
+	who.uid = (u32)bpf_get_current_uid_gid();
+	who.cgroup = bpf_get_current_cgroup_id();
+	if (asks_program())
+		read_program(&who.inode, &who.device);
+	found = limits_anywhere(service, flags, &who);
+	for (int level = 0; asks_cgroup(flags) && level < MOST_LEVELS; level++) {
+		ancestor = bpf_get_current_ancestor_cgroup_id(level);
+		if (!ancestor)
+			break;
+		found |= limits_within(service, flags, &who, ancestor);
+	}
+	return found;
+}
