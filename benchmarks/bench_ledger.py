@@ -83,10 +83,8 @@ async def load(folder: Path, rate: int, seconds: float, services) -> dict[str, f
         await asyncio.sleep(0.001)
     after = resource.getrusage(resource.RUSAGE_SELF)
     looking.cancel()
-    rows = await kept.ask(
-        lambda register: register.connection.execute("SELECT count(*) FROM connections").fetchone()
-    )
-    (use,) = await kept.ask(lambda register: listing.inventory(register.connection))
+    rows = await kept.ask(lambda db: db.execute("SELECT count(*) FROM connections").fetchone())
+    (use,) = await kept.ask(lambda db: listing.inventory(db))
     keeping.cancel()
     lost = kept.dropped + cookie - use["connections"]
     kept.close()

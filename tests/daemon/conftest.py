@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from milecastle import catalogue, shipped, wire
+from milecastle.daemon.archive import Archive
 from milecastle.daemon.attribution import Attributor
 from milecastle.daemon.ledger import Ledger
 from milecastle.daemon.names import Names
@@ -33,8 +34,8 @@ def kernel():
 
 
 @pytest.fixture
-def store(tmp_path):
-    opened = Store.open(tmp_path / "milecastle.db")
+def archive(tmp_path):
+    opened = Archive(Store.open(tmp_path / "milecastle.db"), now=lambda: 1e9)
     yield opened
     opened.close()
 
@@ -55,7 +56,7 @@ def ledger(tmp_path, services, shared):
 
 
 @pytest.fixture
-def shared(kernel, store, services):
+def shared(kernel, archive, services):
     def service_of(number):
         found = services.by_number(number)
         return found.id if found else None
@@ -66,7 +67,7 @@ def shared(kernel, store, services):
         attributor=attributor,
         catch_up=lambda: None,
         names=Names(kernel, services, lambda _name: True),
-        recorder=Recorder(store, attributor, lambda _s: Standing.TOLERATED, now=lambda: 1e9),
+        recorder=Recorder(archive, attributor, lambda _s: Standing.TOLERATED),
         listeners=(),
         namespaces=NoNamespaces(),
         standing=lambda _service: Standing.TOLERATED,

@@ -13,23 +13,20 @@ ADA = 1000
 
 
 @pytest.fixture
-def client(pair, store, shared, ledger, services):
+def client(pair, archive, shared, ledger, services):
     """Return a client's end; ``uid`` and ``groups`` are what the kernel would say of it."""
     tasks = []
     enforced = []
     rules = SimpleNamespace(refusal=lambda _service: None, refused_at_connect=lambda *_: False)
 
     def answers():
+        async def status():
+            return {"ready": True, "version": "1", "mode": "monitor", "ca": {}, "secret": 1}
+
         return Answers(
-            store,
+            archive,
             shared.recorder,
-            status=lambda: {
-                "ready": True,
-                "version": "1",
-                "mode": "monitor",
-                "ca": {},
-                "secret": 1,
-            },
+            status,
             reload=lambda: {"changed": True, "problems": []},
             group=4242,
             ledger=ledger,
@@ -85,7 +82,6 @@ def exchange(shared):
                 "response_bytes": 2,
             }
         )
-        assert shared.recorder.refused == 0
         return f"01EXCHANGE{number:016}"
 
     return make

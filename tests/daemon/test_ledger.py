@@ -61,7 +61,7 @@ def connect(ledger, shared, services):
 @pytest.fixture
 def listed(ledger):
     async def ask():
-        return await ledger.ask(lambda r: listing.connections(r.connection, 100))
+        return await ledger.ask(lambda db: listing.connections(db, 100))
 
     return ask
 
@@ -69,7 +69,7 @@ def listed(ledger):
 @pytest.fixture
 def states(ledger):
     async def ask():
-        rows = await ledger.ask(lambda r: listing.seen(r.connection))
+        rows = await ledger.ask(lambda db: listing.seen(db))
         return sorted((row["service"], row["state"], row["reason"], row["count"]) for row in rows)
 
     return ask
@@ -115,7 +115,7 @@ async def test_a_neighbour_on_a_shared_address_is_no_service(ledger, connect, li
     assert (row["service"], row["outcome"]) == (None, "passed through")
     assert row["reason"] == "the name is not in the catalogue"
     assert await states() == []
-    assert await ledger.ask(lambda r: listing.inventory(r.connection)) == []
+    assert await ledger.ask(lambda db: listing.inventory(db)) == []
 
 
 async def test_a_name_that_comes_after_the_connection_was_written_still_counts(
@@ -159,7 +159,7 @@ async def test_a_call_counts_for_its_connection_and_in_the_inventory(
     assert (row["calls"], row["name"]) == (2, "api.openai.com")
     ledger.called(told(cookie=cookie), known)  # an hour later, on the same connection
     assert (await listed())[0]["calls"] == 3
-    (use,) = await ledger.ask(lambda r: listing.inventory(r.connection))
+    (use,) = await ledger.ask(lambda db: listing.inventory(db))
     assert (use["calls"], use["connections"]) == (3, 1)
     assert use["tokens"] == {"input": 33, "output": 15}
     assert use["bytes"] == {"request": 462, "response": 2400}
@@ -182,7 +182,7 @@ async def test_account_and_client_come_from_the_record(ledger, connect, shared):
     )
     record["attribution"] = {"process": {"client": "openai-python"}}  # as the recorder left it
     ledger.called(record, shared.attributor.recall(cookie))
-    (use,) = await ledger.ask(lambda r: listing.inventory(r.connection))
+    (use,) = await ledger.ask(lambda db: listing.inventory(db))
     assert use["process"]["client"] == "openai-python"
     assert use["accounts"][0]["fingerprint"] == "f0f0"
 
@@ -192,7 +192,7 @@ async def test_a_lying_worker_s_account_is_none(ledger, connect, shared, junk):
     cookie = connect()
     record = told(cookie=cookie, account=junk, client=junk)
     ledger.called(record, shared.attributor.recall(cookie))
-    (use,) = await ledger.ask(lambda r: listing.inventory(r.connection))
+    (use,) = await ledger.ask(lambda db: listing.inventory(db))
     assert use["accounts"] == []
 
 

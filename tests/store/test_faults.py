@@ -136,6 +136,7 @@ def test_what_was_in_the_open_batch_when_the_disk_filled_is_counted_too(store):
 def test_somebody_elses_lock_costs_records_but_not_the_daemon(store, path):
     store.add(make_record(), NOW)
     store.flush()
+    store._connection.execute("PRAGMA busy_timeout = 50")
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     assert not store.add(make_record(), NOW)["stored"]

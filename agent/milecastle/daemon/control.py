@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from milecastle import wire
+from milecastle.daemon.archive import Archive, Event
 from milecastle.daemon.ledger import Ledger
 from milecastle.daemon.peer import Peer
-from milecastle.daemon.recording import Event, Recorder
+from milecastle.daemon.recording import Recorder
 from milecastle.daemon.refusals import Refusals
 from milecastle.daemon.selftest import SERVICE as SELFTEST
 from milecastle.model import Standing
-from milecastle.store import Store, listing
+from milecastle.store import Reader, listing
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +43,9 @@ class RefusedError(Exception):
 class Answers:
     """Where the answers come from."""
 
-    store: Store
+    archive: Archive
     recorder: Recorder
-    status: Callable[[], dict[str, Any]]
+    status: Callable[[], Awaitable[dict[str, Any]]]
     reload: Callable[[], dict[str, Any]]
     group: int
     """The gid whose members see everything."""
@@ -109,48 +110,49 @@ class Client:
         except ValueError as error:  # an answer that is larger than a frame, or a contradiction
             self._peer.refuse(frame, "not_possible", str(error))
 
-    def _status(self, _body: wire.Body) -> dict[str, Any]:
-        status = self._answers.status()
+    async def _status(self, _body: wire.Body) -> dict[str, Any]:
+        status = await self._answers.status()
         if self._sees_all:
             return status
         return {name: status[name] for name in ("ready", "version", "mode", "ca")}
 
-    def _sessions(self, body: wire.Body) -> list[Any]:
+    async def _sessions(self, body: wire.Body) -> list[Any]:
         limit = max(1, min(body["limit"], SESSIONS))
-        listed = self._store().sessions(limit, self._only)
+        listed = await self._ask(lambda store: store.sessions(limit, self._only))
         return [one for one in listed if one["service"] != SELFTEST]
 
-    def _show(self, body: wire.Body) -> dict[str, Any]:
-        return self._store().show(body["session"], self._only)
+    async def _show(self, body: wire.Body) -> dict[str, Any]:
+        return await self._ask(lambda store: store.show(body["session"], self._only))
 
-    def _explain(self, body: wire.Body) -> dict[str, Any]:
-        return self._store().explain(body["exchange"], self._only)
+    async def _explain(self, body: wire.Body) -> dict[str, Any]:
+        return await self._ask(lambda store: store.explain(body["exchange"], self._only))
 
-    def _tail(self, body: wire.Body) -> list[Any]:
+    async def _tail(self, body: wire.Body) -> list[Any]:
         history = max(0, min(body["history"], SESSIONS))
-        past = self._store().recent(history, self._only) if history else []
+        meanwhile: list[Event] = []
+        self._answers.recorder.follow(self, meanwhile.append)
+        past = await self._ask(lambda store: store.recent(history, self._only)) if history else []
         self._answers.recorder.follow(self, self._event)
-        return past
+        told = {one["id"] for one in past}
+        return past + [one for one in meanwhile if self._may_see(one) and one.get("id") not in told]
 
     async def _connections(self, body: wire.Body) -> list[Any]:
         limit, before = max(1, body["limit"]), max(0, body["before"])
         return await self._answers.ledger.ask(
-            lambda register: listing.connections(register.connection, limit, before, self._only)
+            lambda db: listing.connections(db, limit, before, self._only)
         )
 
     async def _inventory(self, _body: wire.Body) -> list[Any]:
-        rows = await self._answers.ledger.ask(
-            lambda register: listing.inventory(register.connection, self._only)
-        )
+        rows = await self._answers.ledger.ask(lambda db: listing.inventory(db, self._only))
         for row in rows:
             row["standing"] = self._answers.standing(row["service"]).value
             row["sanctioned"] = row["standing"] == Standing.SANCTIONED
         return rows
 
     async def _coverage(self, _body: wire.Body) -> list[Any]:
-        ask = self._answers.ledger.ask
-        gaps = await ask(lambda register: listing.gaps(register.connection))
-        seen = await ask(lambda register: listing.seen(register.connection, self._only))
+        gaps, seen = await self._answers.ledger.ask(
+            lambda db: (listing.gaps(db), listing.seen(db, self._only))
+        )
         if self._sees_all:
             gaps += self._answers.ledger.unreported(self._answers.unreported())
         return [*gaps, *seen]
@@ -166,8 +168,11 @@ class Client:
         self._root_only("permit a service")
         return await self._answers.refusals.permit(body["service"])
 
+    def _may_see(self, event: Event) -> bool:
+        return self._sees_all or event.get("process", {}).get("uid") == self._uid
+
     def _event(self, event: Event) -> None:
-        if self._sees_all or event.get("process", {}).get("uid") == self._uid:
+        if self._may_see(event):
             self._peer.send(wire.Frame(0, "event", {"event": event}))
 
     def _reload(self, _body: wire.Body) -> dict[str, Any]:
@@ -178,9 +183,8 @@ class Client:
         if self._uid != 0:
             raise RefusedError("forbidden", f"only root may {what}")
 
-    def _store(self) -> Store:
-        self._answers.recorder.flush()
-        return self._answers.store
+    async def _ask[T](self, question: Callable[[Reader], T]) -> T:
+        return await self._answers.archive.ask(question)
 
 
 class Clients:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from milecastle.catalogue import Catalogue, clients
-from milecastle.daemon import accounts, ceremony, cgroups, preparing, selftest
+from milecastle.daemon import accounts, ceremony, cgroups, condition, preparing, selftest
+from milecastle.daemon.archive import Archive
 from milecastle.daemon.attribution import Attributor
 from milecastle.daemon.checkpoint import open_listeners, open_unix
 from milecastle.daemon.control import Answers, Clients
@@ -115,8 +116,8 @@ class Daemon:
         stack.enter_context(preparing.only_one(run))
         extra = preparing.published_catalogue(settings)
         ca = await ceremony.hold(settings.state_dir, extra, accounts.SIGNER)
-        store = Store.open(settings.state_dir / "milecastle.db")
-        stack.callback(store.close)
+        archive = Archive(Store.open(settings.state_dir / "milecastle.db"), now=time.time)
+        stack.callback(archive.close)
         register = Register.open(settings.state_dir / "ledger.db")
         ledger = Ledger(
             register,
@@ -166,10 +167,9 @@ class Daemon:
         )
         self._hashing = Hashing(self._hashes, self._attributor.add_hash)
         recorder = Recorder(
-            store,
+            archive,
             self._attributor,
             self._rules.standing,
-            now=time.time,
             complete=recognition.complete,
             entered=ledger.called,
         )
@@ -196,7 +196,7 @@ class Daemon:
         )
         workers = Workers(shared, self._credible(who, watched))
         self._status = Status(
-            settings, self._rules, kernel, workers, names, self._namespaces, recorder, store, ca,
+            settings, self._rules, kernel, workers, names, self._namespaces, recorder, archive, ca,
             self._children, self._began, ledger,
         )  # fmt: skip
         self._ledger = ledger
@@ -204,7 +204,7 @@ class Daemon:
             ledger, self._catalogue, self._rules, lambda refused: self._rules.apply(kernel, refused)
         )
         answers = Answers(
-            store,
+            archive,
             recorder,
             self._status.report,
             self.reload,
@@ -237,6 +237,7 @@ class Daemon:
         await self._refusals.begin()
         background(self._refusals.keep())
         background(ledger.keep())
+        background(condition.follow(self._status.degraded, recorder.tell))
         names.learn_hosts_file()
         if self._announce is not None:
             recorder.follow(self, self._announce)
@@ -336,7 +337,7 @@ class Daemon:
         while True:
             self._status.names.learn_hosts_file()
             if (now := time.monotonic()) - pruned > PRUNE_SECONDS:
-                self._status.store.prune(time.time(), KEEP_DAYS, KEEP_BYTES)
+                self._status.archive.prune(KEEP_DAYS, KEEP_BYTES)
                 pruned = now
             await asyncio.sleep(HOSTS_SECONDS)
 

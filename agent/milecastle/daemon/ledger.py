@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from milecastle.catalogue import SELFTEST
+from milecastle.daemon.desk import Desk, settled
 from milecastle.kernel import Flow
 from milecastle.kernel.flows import UDP
 from milecastle.kernel.layout import Outcome, Reason
@@ -36,6 +37,8 @@ TICK_SECONDS = 0.25
 LIFE_SECONDS = 10.0
 """How often it is noted that the daemon lives: as exact as a gap can be known."""
 PRUNE_SECONDS = 3600.0
+WRITE_SECONDS = 5.0
+"""How long somebody waits for what has to be written before it counts."""
 MOST_WAITING = 20_000
 """Entries that may wait for the disk: four seconds at 5,000 connections a second."""
 
@@ -84,7 +87,7 @@ class Ledger:
         self._pending: OrderedDict[int, tuple[float, Opened]] = OrderedDict()
         """By cookie, with the monotonic time at which it settles."""
         self._batch: list[Entry] = []
-        self._thread = ThreadPoolExecutor(1, "ledger")
+        self._desk = Desk(register)
         self._writing: asyncio.Future[None] | None = None
         self._began: float | None = None
         self.dropped = 0
@@ -197,16 +200,18 @@ class Ledger:
     async def keep(self) -> None:
         """Hand batches over for ever; note that the daemon lives, and forget what is old."""
         self._began = time.time()
-        await self.ask(lambda register: register.begin_life(time.time()))
+        await self.write(lambda register: register.begin_life(time.time()))
         lived = pruned = time.monotonic()
         while True:
             await asyncio.sleep(TICK_SECONDS)
             now = time.monotonic()
             self._hand_over(now)
+            if self._desk.busy:
+                continue  # perhaps for long: nothing may pile up behind it
             if now - lived > LIFE_SECONDS:
                 lived = now
                 self._submit(lambda register: register.live(time.time()))
-            if now - pruned > PRUNE_SECONDS:
+            elif now - pruned > PRUNE_SECONDS:
                 pruned = now
                 self._submit(lambda register: register.prune(time.time(), self._keep_days))
 
@@ -235,16 +240,29 @@ class Ledger:
         self._batch.append(entry)
 
     def _submit[T](self, act: Callable[[Register], T]) -> asyncio.Future[T]:
-        loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._thread, act, self._register)
+        future = self._desk.write(act)
         future.add_done_callback(complain)
         return future
 
-    async def ask[T](self, question: Callable[[Register], T]) -> T:
-        """Return what the register answers, with all in it that has happened until now."""
-        self._writing = None
-        self._hand_over(INFINITY)
-        return await self._submit(question)
+    async def write[T](self, act: Callable[[Register], T]) -> T:
+        """Have something written besides, and return what came of it; OSError without an answer
+        in time.
+        """
+        future = self._submit(act)
+        if not await settled(future, WRITE_SECONDS):
+            raise OSError("the ledger is not written: the disk does not answer")
+        return future.result()
+
+    async def ask[T](self, question: Callable[[sqlite3.Connection], T]) -> T:
+        """Return what the ledger answers, with all in it that has happened until now.
+
+        Where the disk stalls, without the latest. OSError where it can't be read.
+        """
+        if self._writing is None or await settled(self._writing):
+            self._hand_over(INFINITY)
+            if self._writing is not None:
+                await settled(self._writing)
+        return await self._desk.ask(question)
 
     def unreported(self, lost_by_the_kernel: int) -> list[dict[str, Any]]:
         """Return a row of the coverage for what was seen by nobody in this run."""
@@ -258,17 +276,18 @@ class Ledger:
         """Return what ``status`` says of the ledger."""
         waiting = len(self._pending) + len(self._batch)
         lost = self.dropped + self._register.lost
-        return {"waiting": waiting, "lost": lost, "fault": self._register.fault}
+        return {"waiting": waiting, "lost": lost, "fault": self._desk.fault}
 
     def close(self) -> None:
         """Write down what is left, and that the daemon ends in good order."""
         self._batch += [entry for _, entry in self._pending.values()]
         self._pending.clear()
-        self._thread.submit(self._register.write, self._batch, time.time())
+        self._desk.close(self._end)
+
+    def _end(self, register: Register) -> None:
+        register.write(self._batch, time.time())
         if self._began is not None:
-            self._thread.submit(lambda: self._register.live(time.time(), last=True))
-        self._thread.shutdown()
-        self._register.close()
+            register.live(time.time(), last=True)
 
 
 def complain(future: asyncio.Future[Any]) -> None:

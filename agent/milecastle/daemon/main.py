@@ -118,13 +118,16 @@ def say_ready(status: Status) -> None:
     """Print that interception works, with the proof."""
     test, ca = status.outcome, status.ca.certificate
     print(f"self-test: {test.what} in {test.milliseconds:.0f} ms", flush=True)
-    for sentence in status.report()["degraded"]:
+    for sentence in status.degraded():
         print(f"degraded: {sentence}", flush=True)
     print(f"ready: {status.rules.policy.mode} mode, clients have to trust {ca}", flush=True)
 
 
 def show(event: dict[str, Any]) -> None:
-    """Print one exchange on one line; what came from the network is escaped."""
+    """Print one event on one line; what came from the network is escaped."""
+    if event["kind"] != "exchange":
+        print(f"{event['kind']}: {event['what']}", flush=True)
+        return
     process = event.get("process", {})
     who = process.get("comm") or "?"
     line = (

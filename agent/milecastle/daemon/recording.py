@@ -6,22 +6,16 @@ lies can invent an exchange, but not the process behind it.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from milecastle.daemon.archive import Archive, Event, Outcome
 from milecastle.daemon.attribution import Attributor
 from milecastle.model import Attribution, Grade, ParseError, Standing
-from milecastle.store import Store
 
 log = logging.getLogger(__name__)
-
-FLUSH_SECONDS = 0.25
-"""How long a record may wait for its commit."""
-
-type Event = dict[str, Any]
 
 
 class Recorder:
@@ -29,28 +23,25 @@ class Recorder:
 
     def __init__(
         self,
-        store: Store,
+        archive: Archive,
         attributor: Attributor,
         standing: Callable[[str | None], Standing],
-        now: Callable[[], float],
         complete: Callable[[dict[str, Any], object], None] = lambda _process, _told: None,
         entered: Callable[[Event, Attribution | None], None] = lambda _record, _known: None,
     ) -> None:
         """``complete`` notes in a process which client a worker says it is; ``entered`` is told
-        of each record that was stored, with its attribution.
+        of each record that was accepted, with its attribution.
         """
-        self._store = store
+        self._archive = archive
         self._attributor = attributor
         self._standing = standing
-        self._now = now
         self._complete = complete
         self._entered = entered
         self._followers: dict[object, Callable[[Event], None]] = {}
-        self._flush: asyncio.TimerHandle | None = None
         self.recorded = 0
         self.refused = 0
 
-    def record(self, record: Event) -> None:
+    def record(self, record: Event, size: int = 0) -> None:
         """Take one exchange from a worker. What is malformed is counted and dropped."""
         cookie = record.get("cookie")
         known = self._attributor.recall(cookie) if isinstance(cookie, int) else None
@@ -59,32 +50,26 @@ class Recorder:
         record["attribution"] = told = attribution_record(known, standing)
         if known is not None:
             self._complete(told["process"], record.get("client"))
-        try:
-            stored = self._store.add(record, self._now())
-        except ParseError as error:
+        self._archive.add(record, size, lambda outcome: self._stored(record, known, outcome))
+
+    def _stored(self, record: Event, known: Attribution | None, outcome: Outcome) -> None:
+        if isinstance(outcome, ParseError):
             self.refused += 1
-            log.warning("a worker sent a record that was refused: %s", error)
+            log.warning("a worker sent a record that was refused: %s", outcome)
             return
         self.recorded += 1
         self._entered(record, known)
+        self.tell(outcome)
+
+    def tell(self, event: Event) -> None:
+        """Tell everybody who follows."""
         for follower in list(self._followers.values()):
-            follower(stored)
-        if self._flush is None:
-            loop = asyncio.get_running_loop()
-            self._flush = loop.call_later(FLUSH_SECONDS, self.flush)
+            follower(event)
 
-    def flush(self) -> None:
-        """Commit what was recorded."""
-        if self._flush is not None:
-            self._flush.cancel()
-            self._flush = None
-        self._store.flush()
-
-    def read_back(self, pid: int) -> Event | None:
+    async def read_back(self, pid: int) -> Event | None:
         """Return the latest exchange of a process as the store has it, None if it has none."""
-        self.flush()
-        found = (one for one in self._store.recent(16) if one["process"].get("pid") == pid)
-        return next(found, None)
+        latest = await self._archive.ask(lambda store: store.recent(16))
+        return next((one for one in latest if one["process"].get("pid") == pid), None)
 
     def follow(self, key: object, follower: Callable[[Event], None]) -> None:
         """Call the follower with each event from now on."""

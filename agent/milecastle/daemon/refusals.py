@@ -48,7 +48,7 @@ class Refusals:
 
     async def begin(self) -> None:
         """Take up what was refused when the daemon ended, and have it enforced."""
-        kept = await self._ledger.ask(lambda register: register.refusals())
+        kept = await self._ledger.write(lambda register: register.refusals())
         self._until = {one: end for one, end in kept.items() if one in self._catalogue.services}
         self.apply()
         for service in self._until:
@@ -123,7 +123,7 @@ class Refusals:
         self.apply()
         self._changed.set()
         kept, now = dict(self._until), self._now()
-        await self._ledger.ask(lambda register: register.keep_refusals(kept, now))
+        await self._ledger.write(lambda register: register.keep_refusals(kept, now))
 
     def _known(self, service: str) -> None:
         if service in self._catalogue.services and service != SELFTEST.id:

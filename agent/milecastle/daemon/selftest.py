@@ -18,7 +18,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ class Outcome:
 async def run(
     cgroup: Path,
     ca: Path,
-    read_back: Callable[[int], Event | None],
+    read_back: Callable[[int], Awaitable[Event | None]],
     launcher: Path,
 ) -> Outcome:
     """Send the exchange from a child in ``cgroup``; ``read_back`` finds its record by pid."""
@@ -70,7 +70,7 @@ async def run(
     if "milecastle" not in json.loads(output)["choices"][0]["message"]["content"]:
         return Outcome(False, "the answer is not the worker's own")
     deadline = time.monotonic() + TIMEOUT
-    while (event := read_back(child.pid)) is None:
+    while (event := await read_back(child.pid)) is None:
         if time.monotonic() > deadline:
             return Outcome(False, "the exchange was answered but never recorded")
         await asyncio.sleep(0.02)

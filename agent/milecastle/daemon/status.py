@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from milecastle import __version__
+from milecastle.daemon.archive import Archive
 from milecastle.daemon.ceremony import HostCA
 from milecastle.daemon.ledger import Ledger
 from milecastle.daemon.names import Names
@@ -20,7 +22,10 @@ from milecastle.daemon.supervisor import Child
 from milecastle.daemon.workers import Workers
 from milecastle.kernel import Kernel
 from milecastle.settings import Settings
-from milecastle.store import Store
+from milecastle.store import Reader
+
+SIZES_SECONDS = 1.0
+"""How long it may take to count what is kept."""
 
 
 @dataclass(slots=True)
@@ -34,7 +39,7 @@ class Status:
     names: Names
     namespaces: Namespaces
     recorder: Recorder
-    store: Store
+    archive: Archive
     ca: HostCA
     children: Sequence[Child]
     began: float
@@ -48,10 +53,12 @@ class Status:
         """Whether interception works now."""
         return self.outcome.passed and not self.stopping and self.workers.alive(time.monotonic())
 
-    def report(self) -> dict[str, Any]:
+    async def report(self) -> dict[str, Any]:
         """Return what `milecastle status --json` prints."""
+        sizes: dict[str, int] = {}
+        with contextlib.suppress(OSError):  # then `degraded` says what is wrong with the disk
+            sizes = await self.archive.ask(Reader.sizes, SIZES_SECONDS)
         now = time.monotonic()
-        health = self.store.health()
         return {
             "ready": self.ready,
             "version": __version__,
@@ -96,12 +103,13 @@ class Status:
                 "expires": self.ca.expires,
                 "missing": sorted(self.ca.missing),
             },
-            "store": health,
+            "store": {**sizes, **self.archive.health},
             "ledger": self.ledger.health,
-            "degraded": list(self._degraded(health.get("fault"))),
+            "degraded": self.degraded(),
         }
 
-    def _degraded(self, fault: str | None) -> list[str]:
+    def degraded(self) -> list[str]:
+        """Return a sentence for everything that is less than it should be."""
         found = [str(problem) for problem in self.rules.problems]
         if not self.workers.serving:
             found.append("no worker serves: connections follow on_failure")
@@ -112,7 +120,7 @@ class Status:
             )
         if self.ca.advice:
             found.append(self.ca.advice)
-        if fault:
+        if fault := self.archive.health["fault"]:
             found.append(f"recording is interrupted: {fault}")
         if fault := self.ledger.health["fault"]:
             found.append(f"the ledger of connections is interrupted: {fault}")

@@ -209,7 +209,7 @@ class WorkerSession:
                     raise wire.WireError("an answer is [name, [address, ...], seconds]")
 
     def _record(self, frame: wire.Frame) -> None:
-        self._shared.recorder.record(frame.body["record"])
+        self._shared.recorder.record(frame.body["record"], frame.size)
 
     def _seen(self, frame: wire.Frame) -> None:
         body = frame.body

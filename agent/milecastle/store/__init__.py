@@ -1,6 +1,7 @@
 """Sessions and exchanges on disk, and the ledger. Imports model only; runs in the daemon."""
 
+from milecastle.store.database import look
 from milecastle.store.register import Register
-from milecastle.store.store import Store
+from milecastle.store.store import Reader, Store
 
-__all__ = ["Register", "Store"]
+__all__ = ["Reader", "Register", "Store", "look"]

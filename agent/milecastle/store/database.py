@@ -6,17 +6,23 @@ database unless the directory itself can't be written (OSError).
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sqlite3
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 log = logging.getLogger(__name__)
 
-BUSY = 0.5
-"""Seconds to wait for somebody else's lock (an operator's sqlite3 shell) before giving up."""
+BUSY = 5.0
+"""Seconds to wait for somebody else's lock (an operator's sqlite3 shell) before giving up. Only
+a thread that does nothing else waits; what is to be written waits in a queue meanwhile."""
+STEPS = 10_000
+"""SQLite's own steps between two looks at the clock while a question is answered."""
 BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -128,6 +134,36 @@ def connect(
         return _open(path, design)
     except sqlite3.Error as error:
         raise OSError(f"{path}: {error}") from error
+
+
+def look[T](path: Path, question: Callable[[sqlite3.Connection], T], seconds: float) -> T:
+    """Return what a question finds, through a connection of its own that can't write.
+
+    It sees one moment of the database, whatever is written meanwhile. OSError where there is
+    nothing to be read, or no answer within ``seconds``.
+    """
+    deadline = time.monotonic() + seconds
+    with reading():
+        connection = sqlite3.connect(
+            f"file:{quote(str(path))}?mode=ro", uri=True, timeout=seconds, isolation_level=None
+        )
+        try:
+            connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS)
+            connection.execute("PRAGMA trusted_schema = OFF")
+            connection.execute("PRAGMA cell_size_check = ON")
+            connection.execute("BEGIN")
+            return question(connection)
+        finally:
+            connection.close()
+
+
+@contextlib.contextmanager
+def reading() -> Iterator[None]:
+    """Raise OSError where the database can't be read."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise OSError(f"the database can't be read: {error}") from error
 
 
 def identity(path: Path) -> tuple[int, int] | None:

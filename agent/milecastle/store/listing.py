@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from milecastle.store import coverage
-from milecastle.store.register import reading
+from milecastle.store.database import reading
 
 ANSWER = 10 << 20
 """Bytes of JSON in one answer; as msgpack it stays well inside a frame of the control socket."""

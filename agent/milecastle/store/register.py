@@ -14,7 +14,7 @@ import contextlib
 import logging
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -80,6 +80,10 @@ class Register:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+    @property
+    def path(self) -> Path:
+        return self._path
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -158,7 +162,7 @@ class Register:
 
     def refusals(self) -> dict[str, float | None]:
         """Return the services that are refused by hand, each with its end."""
-        with reading():
+        with database.reading():
             return dict(self._connection.execute("SELECT service, until FROM refusals").fetchall())
 
     def keep_refusals(self, refused: Mapping[str, float | None], now: float) -> None:
@@ -252,15 +256,6 @@ class Register:
         self._file = database.identity(self._path)
         self._processes.clear()
         self._life, self._earlier = None, 0
-
-
-@contextlib.contextmanager
-def reading() -> Iterator[None]:
-    """Raise OSError where the database can't be read."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise OSError(f"the ledger can't be read: {error}") from error
 
 
 def signed(cookie: int) -> int:

@@ -27,12 +27,46 @@ PRUNE_BATCH = 1000
 """Most exchanges that one ``prune`` removes, so that it never holds the daemon for long."""
 
 
-class Store:
-    """The database of one host."""
+class Reader:
+    """Questions to the database of one host."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def sessions(self, limit: int, uid: int | None = None) -> list[dict[str, Any]]:
+        """Return the latest sessions, latest first; of one user where ``uid`` is given."""
+        return reading.sessions(self._connection, limit, uid)
+
+    def show(self, prefix: str, uid: int | None = None) -> dict[str, Any]:
+        """Return a session with its exchanges, oldest first, without evidence and steps.
+
+        ``omitted`` counts earlier exchanges that would make the answer too large.
+        """
+        return reading.show(self._connection, prefix, uid)
+
+    def exchange(self, prefix: str, uid: int | None = None) -> dict[str, Any]:
+        """Return one exchange with everything that is known of it."""
+        return reading.exchange(self._connection, prefix, uid)
+
+    def explain(self, prefix: str, uid: int | None = None) -> dict[str, Any]:
+        """Return one exchange, or all of a session, with evidence and steps, shaped as ``show``."""
+        return reading.explain(self._connection, prefix, uid)
+
+    def recent(self, limit: int, uid: int | None = None) -> list[dict[str, Any]]:
+        """Return summaries of the latest exchanges, oldest first: where ``tail`` begins."""
+        return reading.recent(self._connection, limit, uid)
+
+    def sizes(self) -> dict[str, int]:
+        """Return how much is kept."""
+        return reading.sizes(self._connection)
+
+
+class Store(Reader):
+    """The database of one host, to be written by one thread; it sees what it has not committed."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        super().__init__(connection)
         self._path = path
-        self._connection = connection
         self._file = database.identity(path)
         self._pending = 0
         self._now = 0.0
@@ -51,6 +85,14 @@ class Store:
         """Commit and close."""
         self.flush()
         self._connection.close()
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    def health(self) -> dict[str, Any]:
+        """Return what ``status`` says about the store."""
+        return {"path": str(self._path), **self.sizes(), "lost": self.lost, "fault": self.fault}
 
     # --- recording ---
 
@@ -124,36 +166,6 @@ class Store:
             with contextlib.suppress(OSError):  # the next attempt tells whether it could be done
                 database.set_aside(self._path, str(error))
             self._resume = self._now
-
-    # --- reading ---
-
-    def sessions(self, limit: int, uid: int | None = None) -> list[dict[str, Any]]:
-        """Return the latest sessions, latest first; of one user where ``uid`` is given."""
-        return reading.sessions(self._connection, limit, uid)
-
-    def show(self, prefix: str, uid: int | None = None) -> dict[str, Any]:
-        """Return a session with its exchanges, oldest first, without evidence and steps.
-
-        ``omitted`` counts earlier exchanges that would make the answer too large.
-        """
-        return reading.show(self._connection, prefix, uid)
-
-    def exchange(self, prefix: str, uid: int | None = None) -> dict[str, Any]:
-        """Return one exchange with everything that is known of it."""
-        return reading.exchange(self._connection, prefix, uid)
-
-    def explain(self, prefix: str, uid: int | None = None) -> dict[str, Any]:
-        """Return one exchange, or all of a session, with evidence and steps, shaped as ``show``."""
-        return reading.explain(self._connection, prefix, uid)
-
-    def recent(self, limit: int, uid: int | None = None) -> list[dict[str, Any]]:
-        """Return summaries of the latest exchanges, oldest first: where ``tail`` begins."""
-        return reading.recent(self._connection, limit, uid)
-
-    def health(self) -> dict[str, Any]:
-        """Return what ``status`` says about the store."""
-        sizes = reading.sizes(self._connection)
-        return {"path": str(self._path), **sizes, "lost": self.lost, "fault": self.fault}
 
     # --- forgetting ---
 
