@@ -1,4 +1,4 @@
-"""Disks that stall, are locked, full or read-only: the event loop goes on, and what is lost counts."""
+"""Disks that stall, are locked, full or read-only: the loop goes on, and what is lost counts."""
 
 import asyncio
 import os

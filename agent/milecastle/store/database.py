@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 log = logging.getLogger(__name__)
 
-BUSY = 5.0
+BUSY = 20.0
 """Seconds to wait for somebody else's lock (an operator's sqlite3 shell) before giving up. Only
 a thread that does nothing else waits; what is to be written waits in a queue meanwhile."""
 STEPS = 10_000
