@@ -59,8 +59,16 @@ rules:
 
 @pytest.fixture
 def begin(inspector):
-    def begin(action="alert", *, path="/v1/chat/completions", host="api.openai.com", **options):
-        head = RequestHead("POST", host, path, {"content-type": "application/json"})
+    def begin(
+        action="alert",
+        *,
+        path="/v1/chat/completions",
+        host="api.openai.com",
+        headers=None,
+        **options,
+    ):
+        fields = {"content-type": "application/json", **(headers or {})}
+        head = RequestHead("POST", host, path, fields)
         context = Context("01EXCHANGE", 1_700_000_000.0, cookie=7, process=PYTHON)
         return inspector(action, **options).begin(head, context)
 

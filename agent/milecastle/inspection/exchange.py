@@ -18,6 +18,7 @@ from milecastle.inspection.actions import Block, Chunk, Forward
 from milecastle.inspection.context import Context
 from milecastle.inspection.record import Told, record
 from milecastle.inspection.session import SessionInspection
+from milecastle.inspection.signatures import signature
 from milecastle.inspection.stream import StreamInspection, edits
 from milecastle.model import (
     Action,
@@ -92,6 +93,9 @@ class Inspection:
 
     def _redacted_request(self, body: bytes, decision: Decision) -> Forward | Block:
         """Rewrite until nothing is left to redact: an edit may uncover what it was joined to."""
+        verdict = decision.verdict
+        if scheme := signature(self.head):
+            return self._unchangeable(verdict, f"the request is signed ({scheme})")
         try:
             for _ in range(ROUNDS):
                 body = providers.rewrite(body, edits(decision.edited))
@@ -101,9 +105,12 @@ class Inspection:
                     return Forward(body)
         except (ParseError, Unfinished):
             pass  # a body that can't be rewritten is refused, whatever on_failure says
-        verdict = Verdict(
-            Action.BLOCK, decision.verdict.rule, "it could not be redacted without a trace"
-        )
+        return self._unchangeable(verdict, "it could not be redacted without a trace")
+
+    def _unchangeable(self, wanted: Verdict, why: str) -> Block:
+        """Refuse a request that a rule wanted changed, and that can't be changed."""
+        reason = f"{wanted.reason} It can not be taken out: {why}."
+        verdict = Verdict(Action.BLOCK, wanted.rule, reason)
         self.told.verdicts["request"] = verdict
         return self.refusal(verdict)
 

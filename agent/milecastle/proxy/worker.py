@@ -68,7 +68,7 @@ class Worker:
             await master.run()
         self._parser.shutdown(wait=False, cancel_futures=True)
         if self._end is not None:
-            log.error("ended: %s", self._end)
+            log.info("ended: %s", self._end)  # so it is at every end of the daemon
             return 1
         return 0
 
