@@ -34,6 +34,7 @@ from milecastle.proxy.claims import Claims
 from milecastle.proxy.ledger import Ledger, at_once
 from milecastle.proxy.link import Caller, Listener
 from milecastle.proxy.orders import Orders, Watch
+from milecastle.proxy.room import Room
 
 HOST = "api.provider.example"
 SIBLING = "eu.provider.example"
@@ -194,6 +195,8 @@ class Provider:
         self.broken_off = 0
         self.raw = bytearray()
         """All bytes of HTTP/1 as they came."""
+        self.forgets = False
+        """Whether bodies are read and not kept."""
         self.servers: list[asyncio.Server] = []
         self.tls: tuple[str, int] = ("", 0)
         self.plain: tuple[str, int] = ("", 0)
@@ -244,6 +247,8 @@ class Provider:
                     await reader.readline()
                 await reader.readline()
             elif length := int(headers.get("content-length", 0)):
+                while self.forgets and length:
+                    length -= len(await reader.read(min(length, 1 << 16)))
                 body = await reader.readexactly(length)
             self.raw += body
             request = Received(method, path, headers, body, version)
@@ -301,7 +306,8 @@ class Provider:
                             fields[":method"], fields[":path"], fields, b"", "HTTP/2"
                         )
                     case h2.events.DataReceived():
-                        open_requests[event.stream_id].body += event.data
+                        if not self.forgets:
+                            open_requests[event.stream_id].body += event.data
                         connection.acknowledge_received_data(
                             event.flow_controlled_length, event.stream_id
                         )
@@ -624,6 +630,7 @@ async def lab(
     limit: int = LIMIT,
     proto: int = socket.IPPROTO_TCP,
     defer: Callable[[Callable[[], None]], object] = at_once,
+    room: Room | None = None,
 ) -> AsyncIterator[Lab]:
     """Start everything, and end it."""
     script = script or Script()
@@ -680,6 +687,7 @@ async def lab(
         leaves,
         body_limit=limit,
         upstream_trust=bundle,
+        room=room,
     )
     running = asyncio.create_task(master.run())
     async with asyncio.timeout(5):

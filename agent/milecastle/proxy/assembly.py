@@ -22,6 +22,7 @@ from milecastle.proxy.checkpoint import Checkpoint
 from milecastle.proxy.gate import Gate
 from milecastle.proxy.ledger import Ledger
 from milecastle.proxy.orders import Watch
+from milecastle.proxy.room import Room
 from milecastle.proxy.threshold import Threshold
 
 IDLE_SECONDS = 24 * 3600
@@ -70,6 +71,7 @@ def assemble(
     *more: object,
     body_limit: int,
     upstream_trust: Path,
+    room: Room | None = None,
 ) -> Master:
     """Return a mitmproxy that is ready to ``run()``. Needs a running event loop."""
     streams.install()
@@ -84,7 +86,7 @@ def assemble(
         Approach(watch, ledger, checkpoint.callers),
         Handshakes(leaves),
         Threshold(watch, ledger, checkpoint, leaves),
-        Gate(watch, ledger, body_limit, checkpoint.callers),
+        Gate(watch, ledger, body_limit, checkpoint.callers, room),
         *more,
     )
     master.options.update(**OPTIONS, ssl_verify_upstream_trusted_ca=str(upstream_trust))

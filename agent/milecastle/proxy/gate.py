@@ -7,6 +7,7 @@ requests that are no AI calls, and failures where `on_failure` is open.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from milecastle.proxy.ledger import Ledger
 from milecastle.proxy.link import Caller
 from milecastle.proxy.orders import Inspection, Watch
 from milecastle.proxy.passage import Passage
+from milecastle.proxy.room import Room
 from milecastle.proxy.tap import Tap
 
 DIRECTIONS: Mapping[str, Direction] = {
@@ -42,12 +44,18 @@ class Gate:
     name = "milecastle"
 
     def __init__(
-        self, watch: Watch, ledger: Ledger, body_limit: int, callers: Mapping[str, Caller]
+        self,
+        watch: Watch,
+        ledger: Ledger,
+        body_limit: int,
+        callers: Mapping[str, Caller],
+        room: Room | None = None,
     ) -> None:
         self._watch = watch
         self._ledger = ledger
         self._body_limit = body_limit
         self._callers = callers
+        self._room = room or Room(time.monotonic)
 
     # --- requests --------------------------------------------------------------------------
 
@@ -92,6 +100,8 @@ class Gate:
             flow.request.headers["accept-encoding"] = "identity"  # streams are read as they come
         if heads.declared_length(fields) > way.limit:
             raise ForeseenError("body_too_large")
+        if not way.roomy:
+            raise ForeseenError("overloaded")
 
     def _begin_socket(self, flow: http.HTTPFlow, way: Passage, fields: Mapping[str, str]) -> None:
         """Begin the inspection of a WebSocket, if its messages can be read."""
@@ -275,7 +285,7 @@ class Gate:
 
     def _turn(self, flow: http.HTTPFlow, way: Passage, inspection: Inspection) -> None:
         """Record a turn of the conversation, and begin the next."""
-        self._ledger.close(flow, replace(way))
+        self._ledger.close(flow, replace(way, left=True))
         way.started = self._ledger.clock()
         way.exchange = self._ledger.exchange_id(way.started)
         way.inspection = inspection.turn(self._context(flow, way))
@@ -286,6 +296,8 @@ class Gate:
         way = passage.of(flow)
         if way is not None and (way.said or not way.turned):
             self.conclude(flow)
+        elif way is not None:
+            way.leave()
 
     # --- ends ------------------------------------------------------------------------------
 
@@ -294,6 +306,7 @@ class Gate:
         """Record an exchange that is over."""
         if way := passage.of(flow):
             self._ledger.close(flow, way)
+            way.leave()
 
     @guarded("notice")
     def error(self, flow: http.HTTPFlow) -> None:
@@ -302,6 +315,7 @@ class Gate:
         if flow.error and not way.error:
             way.error = "connection_closed" if way.host else "malformed_request"
         self._ledger.close(flow, way)
+        way.leave()
 
     # --- what a failure means --------------------------------------------------------------
 
@@ -319,9 +333,11 @@ class Gate:
         closed = self._watch.orders.rules.on_failure(way.service) == "closed"
         return answers.uninspectable(code) if closed else None
 
-    def too_large(self, flow: http.HTTPFlow, way: Passage, direction: Direction) -> Block | None:
-        """Decide on a body that grew over the limit while it was held."""
-        answer = self.on_failure(flow, direction, "body_too_large")
+    def too_much(
+        self, flow: http.HTTPFlow, way: Passage, direction: Direction, code: str
+    ) -> Block | None:
+        """Decide on a body of which more came than can be held."""
+        answer = self.on_failure(flow, direction, code)
         way.waved = answer is None
         way.own_answer = answer is not None
         return answer
@@ -333,6 +349,8 @@ class Gate:
             started=now,
             cookie=caller.cookie if caller else 0,
             limit=self._body_limit,
+            room=self._room,
+            roomy=self._room.enter(),
             overseer=self,
             client=caller.process.client if caller and caller.process else None,
         )

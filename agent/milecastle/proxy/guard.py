@@ -21,6 +21,7 @@ from milecastle.inspection import Block
 from milecastle.model import ParseError
 from milecastle.proxy import answers, passage
 from milecastle.proxy.certificates import UnsignedError
+from milecastle.proxy.measure import Measure
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +127,8 @@ def wave(flow: http.HTTPFlow) -> passage.Passage:
 def stream_request(_owner: Guarded, flow: http.HTTPFlow) -> None:
     """Send the request on as it comes."""
     way = wave(flow)
-    flow.request.stream = way.host != answers.SELF_TEST_HOST
+    measured = Measure() if way.error else True
+    flow.request.stream = measured if way.host != answers.SELF_TEST_HOST else False
 
 
 def restore_request(_owner: Guarded, flow: http.HTTPFlow) -> None:
@@ -161,7 +163,7 @@ def stream_response(_owner: Guarded, flow: http.HTTPFlow) -> None:
     """Send the answer on as it comes."""
     wave(flow)
     assert flow.response is not None
-    flow.response.stream = True
+    flow.response.stream = Measure()
 
 
 def restore_response(_owner: Guarded, flow: http.HTTPFlow) -> None:

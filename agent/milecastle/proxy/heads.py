@@ -59,6 +59,9 @@ def request_problem(request: Request) -> str | None:
         return "a request head that is too large"
     if sum(name.lower() == b"host" for name, _value in fields) > 1:
         return "more than one Host"
+    codings = [value for name, value in fields if name.lower() == b"transfer-encoding"]
+    if any(value.lower() != b"chunked" for value in codings):
+        return "a transfer coding other than chunked"  # what it hides would not be read
     return None
 
 

@@ -15,6 +15,7 @@ from milecastle.model import Service
 from milecastle.proxy import guard, heads, records
 from milecastle.proxy.claims import Claims
 from milecastle.proxy.link import Caller
+from milecastle.proxy.measure import Measure
 from milecastle.proxy.passage import Passage
 
 type Act = Callable[[], None]
@@ -100,6 +101,16 @@ class Ledger:
             guard.report("record", error)
 
 
+def measured(record: records.Record, flow: http.HTTPFlow) -> records.Record:
+    """Return a record with size and digest of bodies that passed without being read."""
+    for direction, message in (("request", flow.request), ("response", flow.response)):
+        measure = message.stream if message else None
+        if isinstance(measure, Measure):
+            record[f"{direction}_bytes"] = measure.size
+            record.setdefault("attributes", {})[f"milecastle.{direction}.sha256"] = measure.sha256
+    return record
+
+
 def exchange_record(
     flow: http.HTTPFlow, way: Passage, ended: float, status: int | None
 ) -> records.Record:
@@ -109,8 +120,8 @@ def exchange_record(
         record["status"] = status
         if way.error:
             record.setdefault("attributes", {}).setdefault("error.type", way.error)
-        return record
-    return records.bare(
+        return measured(record, flow)
+    record = records.bare(
         cookie=way.cookie,
         exchange=way.exchange,
         started=way.started,
@@ -124,3 +135,4 @@ def exchange_record(
         path=flow.request.path.partition("?")[0][:1024],
         status=status,
     )
+    return measured(record, flow)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from mitmproxy import http
@@ -11,16 +11,17 @@ from mitmproxy import http
 from milecastle.inspection import Block
 from milecastle.model import Direction, Service
 from milecastle.proxy.orders import Inspection
+from milecastle.proxy.room import Room
 
 KEY = "milecastle"
 """Where mitmproxy's flow keeps it (`flow.metadata`)."""
 
 
 class Overseer(Protocol):
-    """Decides when a body turns out too large to be held."""
+    """Decides when there turns out to be more of a body than can be held."""
 
-    def too_large(
-        self, flow: http.HTTPFlow, way: Passage, direction: Direction
+    def too_much(
+        self, flow: http.HTTPFlow, way: Passage, direction: Direction, code: str
     ) -> Block | None: ...
 
 
@@ -32,7 +33,10 @@ class Passage:
     started: float
     cookie: int
     limit: int
+    room: Room
     overseer: Overseer
+    roomy: bool = True
+    """Whether there was room for it when it came."""
     host: str = ""
     client: str | None = None
     """The AI client that the process is known as."""
@@ -64,6 +68,28 @@ class Passage:
     """Judges a message that has gone on already, when nobody waits or when it is needed."""
     first_byte: float | None = None
     recorded: bool = False
+    held: dict[bool, int] = field(default_factory=dict)
+    """Bytes that are held of the request (True) and of the answer."""
+    left: bool = False
+    """What it held is counted out of the room."""
+
+    def problem(self, size: int, *, request: bool) -> str | None:
+        """Count ``size`` bytes of a body as held; return why it can't be so many, None: it can."""
+        more = size - self.held.get(request, 0)
+        self.held[request] = size
+        fits = self.room.hold(more) if more > 0 else True
+        if size > self.limit:
+            return "body_too_large"
+        return None if fits or not size else "overloaded"
+
+    def leave(self) -> None:
+        """Give back the room that it took."""
+        if not self.left:
+            self.left = True
+            self.room.leave(sum(self.held.values()))
+
+    def __del__(self) -> None:
+        self.leave()  # whatever became of it: room that is never given back would run out
 
     def settle(self) -> None:
         """Judge what was put off: how an answer is read depends on what was asked."""

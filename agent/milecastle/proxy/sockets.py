@@ -19,6 +19,7 @@ type Commands = layer.CommandGenerator[None]
 POLICY_VIOLATION = 1008
 """Close code of RFC 6455, section 7.4.1."""
 REASON = "closed by milecastle"
+TOO_LARGE = "body_too_large"
 
 
 class WebsocketLayer(websocket.WebsocketLayer):
@@ -45,9 +46,9 @@ class WebsocketLayer(websocket.WebsocketLayer):
         if way.waved or way.severed is not None:
             return
         if sum(map(len, self.client_ws.frame_buf)) > way.limit:
-            way.severed = way.overseer.too_large(self.flow, way, "request")
+            way.severed = way.overseer.too_much(self.flow, way, "request", TOO_LARGE)
         elif sum(map(len, self.server_ws.frame_buf)) > way.limit:
-            way.severed = way.overseer.too_large(self.flow, way, "response")
+            way.severed = way.overseer.too_much(self.flow, way, "response", TOO_LARGE)
 
     def sever(self, answer: Block) -> Commands:
         """Tell the client why, and close both sides."""

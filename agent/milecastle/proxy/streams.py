@@ -7,6 +7,7 @@ tests/proxy/test_traps.py shows for each what happens without it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import h11
@@ -17,18 +18,23 @@ from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers import http
 from mitmproxy.proxy.layers.http import _http1
-from mitmproxy.proxy.layers.http._base import ReceiveHttp
+from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
 from mitmproxy.proxy.layers.http._events import (
     ErrorCode,
     RequestData,
+    RequestHeaders,
     RequestProtocolError,
+    RequestTrailers,
     ResponseData,
     ResponseHeaders,
     ResponseProtocolError,
+    ResponseTrailers,
 )
 
 from milecastle.inspection import Block
-from milecastle.proxy import answers, heads, passage
+from milecastle.model import Direction
+from milecastle.proxy import answers, heads, multiplex, passage
+from milecastle.proxy.measure import Measure
 
 type Commands = layer.CommandGenerator[None]
 
@@ -67,7 +73,14 @@ class NoTrailers:
 
 
 class Bodies(_http1.Http1Connection):
-    """Reads bodies of both sides."""
+    """Reads bodies of both sides, and sends them on without trailer fields.
+
+    mitmproxy has none in HTTP/1, and raises where the other side's HTTP/2 brings some.
+    """
+
+    def _handle_event(self, event: events.Event) -> Commands:
+        if not isinstance(event, RequestTrailers | ResponseTrailers):
+            yield from super()._handle_event(event)
 
     def read_body(self, event: events.Event) -> Commands:
         if isinstance(self.body_reader, ChunkedReader):
@@ -97,7 +110,22 @@ class Http1Server(Bodies, _http1.Http1Server):
 
 
 class Http1Client(Bodies, _http1.Http1Client):
-    """Stop reading a head without end."""
+    """Stop reading a head without end; frame what came over HTTP/2 without a length.
+
+    mitmproxy would send such a body bare, and the provider take it for another request.
+    """
+
+    def send(self, event: HttpEvent) -> Commands:
+        if (
+            isinstance(event, RequestHeaders)
+            and not event.end_stream
+            and not {"content-length", "transfer-encoding"}
+            & {*map(str.lower, event.request.headers)}
+        ):
+            request = event.request.copy()
+            request.headers["transfer-encoding"] = "chunked"
+            event = RequestHeaders(event.stream_id, request, end_stream=False)
+        yield from super().send(event)
 
     def read_headers(self, event: events.ConnectionEvent) -> Commands:
         yield from super().read_headers(event)
@@ -184,9 +212,10 @@ class HttpStream(http.HttpStream):
         """
         way = passage.of(self.flow)
         held = self.request_body_buf if request else self.response_body_buf
-        if way is None or len(held) <= way.limit:
+        if way is None or (problem := way.problem(len(held), request=request)) is None:
             return False
-        answer = way.overseer.too_large(self.flow, way, "request" if request else "response")
+        direction: Direction = "request" if request else "response"
+        answer = way.overseer.too_much(self.flow, way, direction, problem)
         if answer is None:
             yield from self.stream_from_here(request)
         elif request:
@@ -204,17 +233,22 @@ class HttpStream(http.HttpStream):
         data = bytes(held)
         held.clear()
         if request:
-            self.flow.request.stream = True
+            self.flow.request.stream = Measure()
             yield from self.start_request_stream()
             yield from self.handle_event(RequestData(self.stream_id, data))
         else:
             assert self.flow.response is not None
-            self.flow.response.stream = True
+            self.flow.response.stream = Measure()
             yield from self.start_response_stream()
             yield from self.handle_event(ResponseData(self.stream_id, data))
 
 
-REPLACED = {"Http1Server": Http1Server, "Http1Client": Http1Client, "HttpStream": HttpStream}
+REPLACED: Mapping[str, type[layer.Layer]] = {
+    "Http1Server": Http1Server,
+    "Http1Client": Http1Client,
+    "HttpStream": HttpStream,
+    **multiplex.REPLACED,
+}
 
 
 def install() -> None:

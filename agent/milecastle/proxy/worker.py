@@ -15,7 +15,7 @@ from pathlib import Path
 from mitmproxy.master import Master
 
 from milecastle.model import ParseError
-from milecastle.proxy import assembly, briefing, resolve, trust
+from milecastle.proxy import assembly, briefing, resolve, room, trust
 from milecastle.proxy.certificates import Leaves, Signer
 from milecastle.proxy.checkpoint import Checkpoint
 from milecastle.proxy.claims import Claims
@@ -93,6 +93,7 @@ class Worker:
             upstream_trust=trust.private_file(
                 "milecastle-upstream", trust.merged(welcome.upstream_ca)
             ),
+            room=room.Room(time.monotonic, room.allowed()),
         )
 
     # --- mitmproxy says --------------------------------------------------------------------

@@ -33,6 +33,7 @@ CODES: Mapping[str, str] = {
     "unknown_shape": "a request of unknown shape",
     "unreadable_body": "a body that could not be read",
     "body_too_large": "a body over the limit",
+    "overloaded": "the worker was at the limit of its memory or of open exchanges",
     "failed": "the inspection failed",
     # said by the daemon
     "agent_down": "the agent was down",
