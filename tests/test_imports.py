@@ -49,7 +49,7 @@ ROOMS = {
     ),
     "proxy": Room(
         "model wire yamldoc settings shipped packets catalogue providers detect policy inspection",
-        packages="mitmproxy h11 cryptography certifi OpenSSL brotli zstandard",
+        packages="mitmproxy h11 h2 cryptography certifi OpenSSL brotli zstandard",
     ),
     "cli": Room(
         "model shipped wire yamldoc settings policy catalogue providers detect inspection",
