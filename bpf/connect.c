@@ -41,7 +41,7 @@ static __always_inline u8 connects(struct bpf_sock_addr *ctx, struct address *to
 	flags = flags_of(place->service);
 	flow.limits = limits(place->service, flags);
 	if (type == SOCK_STREAM) {
-		decision = decide(ctx, device_of(ctx), flags | flow.limits, place, is_v4(to));
+		decision = decide(ctx, device_of(ctx), flags | flow.limits, place, is_v4(to), flow.netns);
 		flow.protocol = IPPROTO_TCP;
 		flow.outcome = decision.outcome;
 		flow.reason = decision.reason;
@@ -153,7 +153,8 @@ static __always_inline int sends(struct bpf_sock_addr *ctx, struct address *to)
 		return ALLOW;
 	flags = flags_of(place->service);
 	flow.limits = limits(place->service, flags);
-	decision = decide_quic(ctx, device_of(ctx), flags | flow.limits, place, is_v4(to));
+	decision = decide_quic(ctx, device_of(ctx), flags | flow.limits, place, is_v4(to),
+			       bpf_get_netns_cookie(ctx));
 	if (decision.outcome == OUTCOME_REFUSED)
 		count(COUNT_QUIC_REFUSED);
 	cookie = socket_cookie(ctx);

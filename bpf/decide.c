@@ -108,6 +108,12 @@ static __always_inline u8 obstacle(void *ctx, u32 device, bool v4)
 	return 0;
 }
 
+/* Is this network namespace opted out? `netns` is its cookie; 0, where that is not known, is not. */
+static __always_inline bool is_excluded(u64 netns)
+{
+	return excluded.lookup(&netns);
+}
+
 static __always_inline u32 flags_of(u32 service)
 {
 	u32 *flags = services.lookup(&service);
@@ -116,7 +122,7 @@ static __always_inline u32 flags_of(u32 service)
 
 /* `flags` are the service's and, with them, the caller's limits. */
 static __always_inline struct decision decide(void *ctx, u32 device, u32 flags,
-					      struct place *place, bool v4)
+					      struct place *place, bool v4, u64 netns)
 {
 	struct decision decision = {.outcome = OUTCOME_DIRECT, .reason = REASON_POLICY};
 	bool sure = place->evidence == EVIDENCE_DNS;
@@ -124,6 +130,9 @@ static __always_inline struct decision decide(void *ctx, u32 device, u32 flags,
 
 	if (flags & FLAG_REFUSE && sure) {
 		decision.outcome = OUTCOME_REFUSED;
+	} else if (flags & FLAG_REDIRECT && is_excluded(netns)) {
+		decision.reason = REASON_EXCLUDED;
+		count(COUNT_EXCLUDED);
 	} else if (flags & FLAG_REDIRECT) {
 		reason = obstacle(ctx, device, v4);
 		if (!reason) {
@@ -139,9 +148,9 @@ static __always_inline struct decision decide(void *ctx, u32 device, u32 flags,
 
 /* For datagrams: what would be redirected as TCP is refused, so that the client falls back. */
 static __always_inline struct decision decide_quic(void *ctx, u32 device, u32 flags,
-						     struct place *place, bool v4)
+						     struct place *place, bool v4, u64 netns)
 {
-	struct decision decision = decide(ctx, device, flags, place, v4);
+	struct decision decision = decide(ctx, device, flags, place, v4, netns);
 	if (decision.outcome == OUTCOME_REDIRECTED) {
 		decision.outcome = OUTCOME_REFUSED;
 		decision.reason = REASON_QUIC;

@@ -201,7 +201,8 @@ static __always_inline bool named_late(struct __sk_buff *skb, u64 cookie, u32 se
 	struct caller *caller = caller_of(cookie);
 	u32 own = flags_of(service), flags = own | late_limits(skb, service, own, caller);
 	u32 must = FLAG_REDIRECT | FLAG_CLOSED;
-	bool refused = flags & FLAG_REFUSE || (flags & must) == must;
+	bool alone = caller && is_excluded(caller->netns);
+	bool refused = flags & FLAG_REFUSE || (!alone && (flags & must) == must);
 
 	count(COUNT_HELLO_MATCHED);
 	learn(&flow->destination, service, HELLO_TTL, EVIDENCE_HELLO);
@@ -212,7 +213,7 @@ static __always_inline bool named_late(struct __sk_buff *skb, u64 cookie, u32 se
 	flow->service = (u16)service;
 	flow->protocol = IPPROTO_TCP;
 	flow->outcome = refused ? OUTCOME_REFUSED : OUTCOME_DIRECT;
-	flow->reason = REASON_LATE_NAME;
+	flow->reason = alone && !refused ? REASON_EXCLUDED : REASON_LATE_NAME;
 	if (caller) {
 		flow->netns = caller->netns;
 		flow->cgroup = caller->cgroup;

@@ -21,6 +21,7 @@
 #define CALLERS 65536	 /* a power of two */
 #define EXEMPTIONS 64	 /* cgroups whose connections are never touched */
 #define RESTRICTIONS 65536 /* who may not use which service */
+#define EXCLUSIONS 8192	 /* network namespaces that are opted out */
 #define ARGUMENT_BYTES 1024 /* of a program's arguments; the rest is cut off */
 #define MOST_LEVELS 32	 /* depth of a cgroup below the root that is looked at */
 #define PACKET_BYTES 4096 /* of a packet that goes to user space; the rest is cut off */
@@ -57,6 +58,7 @@ enum reason {
 	REASON_NO_LISTENER = 4,	  /* no checkpoint listens in this network namespace */
 	REASON_QUIC = 5,	  /* refused so that the client falls back to TCP */
 	REASON_LATE_NAME = 6,	  /* the name was only seen in the ClientHello */
+	REASON_EXCLUDED = 7,	  /* the settings leave its network namespace alone */
 };
 
 /* Index of the per-CPU array `counters`. Nothing is skipped or lost without one of them. */
@@ -92,6 +94,7 @@ enum counter {
 	COUNT_DNS_REPORTED,	/* of them: handed to user space */
 	COUNT_DNS_UNREPORTED,	/* of them: the ring buffer had no room */
 	COUNT_DNS_UNREADABLE,	/* of them: too short, or bytes that could not be loaded */
+	COUNT_EXCLUDED,		/* of the direct: their network namespace is opted out */
 	COUNTERS
 };
 

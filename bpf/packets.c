@@ -111,9 +111,10 @@ static __always_inline int quic_leaves(struct __sk_buff *skb)
 	if (exempt.lookup(&cgroup))
 		return ALLOW;
 	cookie = socket_cookie(skb);
-	flow = flows.lookup(&cookie);
+	flow = flows.lookup(&cookie); /* the connect hook made it; here no helper tells the namespace */
 	flags = flags_of(place->service) | (flow ? flow->limits : 0);
-	decision = decide_quic(skb, sk ? sk->bound_dev_if : 0, flags, place, is_v4(&to));
+	decision = decide_quic(skb, sk ? sk->bound_dev_if : 0, flags, place, is_v4(&to),
+			       flow ? flow->netns : 0);
 	if (flow && flow->outcome != decision.outcome) {
 		flow->outcome = decision.outcome;
 		flow->reason = decision.reason;

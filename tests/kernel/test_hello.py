@@ -138,6 +138,17 @@ def test_a_hello_that_is_too_long_is_counted(named):
     assert named.counted(Counter.HELLO_UNREADABLE) == before + 1
 
 
+def test_of_an_excluded_namespace_nothing_is_cut(named, netns):
+    named.kernel.set_service(SERVICE, True, True, False)
+    named.kernel.exclude(netns)
+    try:
+        assert says(talk(named, SERVICE4, hello("api.service.test"))) == "sent"
+    finally:
+        named.kernel.include(netns)
+    [flow] = named.flows()
+    assert (flow.outcome, flow.reason) == (Outcome.DIRECT, Reason.EXCLUDED)
+
+
 def test_a_refused_service_is_cut_and_its_socket_destroyed(named):
     named.kernel.set_service(SERVICE, False, False, True)
     child = talk(named, SERVICE4, hello("api.service.test"), keep=True)

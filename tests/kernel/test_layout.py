@@ -43,6 +43,7 @@ CONSTANTS = (
     "ADDRESSES",
     "FLOWS",
     "EXEMPTIONS",
+    "EXCLUSIONS",
     "PACKET_BYTES",
     "RESTRICTIONS",
     "SHAPES",

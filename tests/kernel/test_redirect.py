@@ -180,6 +180,36 @@ def test_a_refused_service_is_refused_even_while_no_worker_runs(gate, redirect):
     }
 
 
+@pytest.mark.parametrize("closed", [False, True])
+def test_an_excluded_namespace_goes_direct_whatever_happens_else(gate, netns, closed):
+    gate.watch(closed=closed)
+    before = gate.counted(Counter.EXCLUDED)
+    gate.kernel.exclude(netns)
+    operations = [{"do": "tcp", "to": address} for address in ADDRESSES]
+    operations += [{"do": "udp", "to": SERVICE4, "connected": how} for how in (False, True)]
+    try:
+        results = gate.run(*operations)
+    finally:
+        gate.kernel.include(netns)
+    assert [result["said"] for result in results] == ["service"] * 3 + ["pong"] * 2
+    assert {(flow.outcome, flow.reason) for flow in gate.flows()} == {
+        (Outcome.DIRECT, Reason.EXCLUDED)
+    }
+    assert gate.counted(Counter.EXCLUDED) > before
+    [result] = gate.run({"do": "tcp", "to": SERVICE4})
+    assert result["said"] == "checkpoint", "included again"
+
+
+def test_an_excluded_namespace_is_still_refused_what_the_policy_refuses(gate, netns):
+    gate.watch(refuse=True)
+    gate.kernel.exclude(netns)
+    try:
+        [result] = gate.run({"do": "tcp", "to": SERVICE4})
+    finally:
+        gate.kernel.include(netns)
+    assert result["error"] == "EPERM"
+
+
 def stale(gate):
     gate.kernel.beat(time.monotonic_ns() - 1_100_000_000)
 

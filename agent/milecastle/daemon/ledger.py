@@ -57,6 +57,7 @@ CODES: Mapping[Reason, str] = {
     Reason.NO_LISTENER: "no_listener",
     Reason.QUIC: "quic",
     Reason.LATE_NAME: "late_name",
+    Reason.EXCLUDED: "excluded",
 }
 SEEN: Mapping[str, tuple[str, str]] = {
     "decrypted": ("redirected", ""),

@@ -42,6 +42,7 @@ OBSTACLES = {
     Reason.BOUND_DEVICE: Counter.BOUND_DEVICE,
     Reason.HEARTBEAT: Counter.HEARTBEAT,
     Reason.NO_LISTENER: Counter.NO_LISTENER,
+    Reason.EXCLUDED: Counter.EXCLUDED,
 }
 OUTCOMES = {
     Outcome.REDIRECTED: Counter.REDIRECTED,
@@ -57,7 +58,8 @@ def decide(flags: int, obstacle: Reason, protocol: int = TCP) -> tuple[Outcome, 
     if not flags & Flag.REDIRECT:
         return Outcome.DIRECT, Reason.POLICY
     if obstacle:
-        return Outcome.REFUSED if flags & Flag.CLOSED else Outcome.DIRECT, obstacle
+        kept_out = flags & Flag.CLOSED and obstacle is not Reason.EXCLUDED
+        return Outcome.REFUSED if kept_out else Outcome.DIRECT, obstacle
     if protocol == UDP:
         return Outcome.REFUSED, Reason.QUIC
     return Outcome.REDIRECTED, Reason.POLICY
@@ -71,6 +73,7 @@ class FakeKernel:
         self._ports = (0, 0)
         self._vouched: set[int] = set()
         self._exempt: set[int] = set()
+        self.excluded: set[int] = set()
         self._beat = 0
         self._services: dict[int, int] = {}
         self.restrictions: tuple[Restriction, ...] = ()
@@ -107,6 +110,12 @@ class FakeKernel:
 
     def exempt(self, cgroup_id: int) -> None:
         self._exempt.add(cgroup_id)
+
+    def exclude(self, netns: int) -> None:
+        self.excluded.add(netns)
+
+    def include(self, netns: int) -> None:
+        self.excluded.discard(netns)
 
     def beat(self, now_ns: int | None = None) -> None:
         self._beat = self._clock() if now_ns is None else now_ns
@@ -198,7 +207,7 @@ class FakeKernel:
             fits = one.uid in (None, uid) and one.program in (None, program)
             if one.service == service and fits and one.cgroup in groups:
                 flags |= one.value & (Flag.REFUSE | Flag.CLOSED)
-        obstacle = self._obstacle(":" in to, device, listens) if flags else Reason.NONE
+        obstacle = self._obstacle(":" in to, device, listens, netns) if flags else Reason.NONE
         outcome, reason = decide(flags, obstacle, protocol)
         refused_datagram = protocol == UDP and outcome is Outcome.REFUSED
         self._tally[Counter.QUIC_REFUSED if refused_datagram else OUTCOMES[outcome]] += 1
@@ -231,8 +240,10 @@ class FakeKernel:
         self._events.append(event)
         os.eventfd_write(self._readable, 1)
 
-    def _obstacle(self, v6: bool, device: bool, listens: bool) -> Reason:
-        if device:
+    def _obstacle(self, v6: bool, device: bool, listens: bool, netns: int) -> Reason:
+        if netns in self.excluded:
+            reason = Reason.EXCLUDED
+        elif device:
             reason = Reason.BOUND_DEVICE
         elif not self._beat or self._clock() - self._beat > HEARTBEAT_NS:
             reason = Reason.HEARTBEAT

@@ -124,6 +124,16 @@ class Kernel:
         """Leave alone what threads in this cgroup connect; its directory's inode is its id."""
         libbpf.update(self._maps["exempt"], struct.pack("=Q", cgroup_id), struct.pack("=I", 1))
 
+    def exclude(self, netns: int) -> None:
+        """Leave a network namespace (its cookie) alone: nothing of it is redirected, or refused
+        for want of a checkpoint. OSError for more than EXCLUSIONS of them.
+        """
+        libbpf.update(self._maps["excluded"], struct.pack("=Q", netns), struct.pack("=I", 1))
+
+    def include(self, netns: int) -> None:
+        """Treat a network namespace as any other again."""
+        libbpf.delete(self._maps["excluded"], struct.pack("=Q", netns))
+
     def beat(self, now_ns: int | None = None) -> None:
         """Record a sign of life of a worker, CLOCK_MONOTONIC; it lasts one second. 0 ends it."""
         moment = time.monotonic_ns() if now_ns is None else now_ns

@@ -23,6 +23,7 @@ NAMES = 131072
 CALLERS = 65536
 EXEMPTIONS = 64
 RESTRICTIONS = 65536
+EXCLUSIONS = 8192
 ARGUMENT_BYTES = 1024
 MOST_LEVELS = 32
 PACKET_BYTES = 4096
@@ -64,6 +65,7 @@ class Reason(IntEnum):
     NO_LISTENER = 4
     QUIC = 5
     LATE_NAME = 6
+    EXCLUDED = 7
 
 
 class Evidence(IntEnum):
@@ -107,6 +109,7 @@ class Counter(IntEnum):
     DNS_REPORTED = 28
     DNS_UNREPORTED = 29
     DNS_UNREADABLE = 30
+    EXCLUDED = 31
 
 
 class PacketKind(IntEnum):
@@ -240,6 +243,7 @@ MAPS: dict[str, tuple[int, int]] = {
     "checkpoints": (4, ctypes.sizeof(Checkpoint)),
     "heartbeats": (4, 8),
     "exempt": (8, 4),
+    "excluded": (8, 4),
     "matchings": (4, 4),
     "restrictions": (ctypes.sizeof(RestrictionKey), 4),
     "askings": (4, 4),

@@ -62,6 +62,7 @@ MAPS = (
     "checkpoints",
     "heartbeats",
     "exempt",
+    "excluded",
     "matchings",
     "restrictions",
     "askings",

@@ -20,6 +20,7 @@ CODES: Mapping[str, str] = {
     "heartbeat": "no worker was alive",
     "no_listener": "there is no listener in its network namespace",
     "quic": "QUIC",
+    "excluded": "the settings leave its network namespace alone",
     "late_name": "its address was not known; the name came with the handshake",
     # said by the worker of a connection
     "not_listed": "the name is not in the catalogue",
