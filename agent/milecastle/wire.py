@@ -73,6 +73,7 @@ WORKER: Mapping[str, Row] = {
     "spent": Row("worker", "serving", 1 << 15, {"charges": list, "tokens": int}),
     # daemon -> worker
     "policy": Row("daemon", "serving", 8 << 20, {"text": str, "file": str}),
+    "chain": Row("daemon", "serving", 1 << 18, {"pem": str}),
     "packet": Row("daemon", "serving", 1 << 16, {"what": str, "data": bytes}),
     "listen": Row(
         "daemon", "serving", 1 << 10, {"family": int, "port": int, "netns": int}, descriptors=1
@@ -94,6 +95,7 @@ CONTROL: Mapping[str, Row] = {
     "refusals": Row("client", "serving", 1 << 10, {}, replies=True),
     "refuse": Row("client", "serving", 1 << 10, {"service": str, "seconds": int}, replies=True),
     "permit": Row("client", "serving", 1 << 10, {"service": str}, replies=True),
+    "rotate": Row("client", "serving", 1 << 10, {}, replies=True),
     "reload": Row("client", "serving", 1 << 10, {}, replies=True),
     "event": Row("daemon", "serving", 4 << 20, {"event": dict}),
 }

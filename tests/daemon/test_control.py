@@ -23,11 +23,15 @@ def client(pair, archive, shared, ledger, services):
         async def status():
             return {"ready": True, "version": "1", "mode": "monitor", "ca": {}, "secret": 1}
 
+        async def rotate():
+            return {"root": "/state/ca/root.pem"}
+
         return Answers(
             archive,
             shared.recorder,
             status,
             reload=lambda: {"changed": True, "problems": []},
+            rotate=rotate,
             group=4242,
             ledger=ledger,
             refusals=Refusals(ledger, services, rules, enforced.append, now=lambda: 1e9),

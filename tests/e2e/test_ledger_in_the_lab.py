@@ -146,6 +146,17 @@ def test_a_locked_database_never_lets_the_lease_lapse(monitor: Agent):
     assert (status["store"]["lost"], status["ledger"]["lost"], status["degraded"]) == (0, 0, [])
 
 
+def test_a_renewed_ca_is_served_at_once_without_a_restart(monitor: Agent):
+    run(monitor, curl(OPENAI, chat("x")))
+    old, pids = monitor.ca_path().read_text(), monitor.pids
+    assert monitor.cli("ca", "rotate", "--yes").returncode == 0
+    assert monitor.ca_path().read_text() != old
+    pid, _, output = run(monitor, curl(OPENAI, chat("x")))
+    assert output.endswith("200")
+    assert monitor.exchanges_of(pid)
+    assert monitor.pids == pids
+
+
 # --- refused in the kernel -----------------------------------------------------------------------
 
 

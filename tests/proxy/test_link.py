@@ -23,12 +23,16 @@ class Heard:
     def __init__(self) -> None:
         self.policies: list[tuple[str, str]] = []
         self.packets: list[tuple[str, bytes]] = []
+        self.chains: list[str] = []
         self.listeners: list[Listener] = []
         self.left: list[int] = []
         self.end: asyncio.Future[LineError] = asyncio.get_running_loop().create_future()
 
     def policy(self, text, file):
         self.policies.append((text, file))
+
+    def chain(self, pem):
+        self.chains.append(pem)
 
     def packet(self, what, data):
         self.packets.append((what, data))
@@ -130,11 +134,13 @@ def test_a_process_told_in_another_way_is_no_reason_to_lose_the_connection():
 async def test_policies_and_packets_are_handed_on(daemon):
     heard, _link, _told = await greeted(daemon)
     daemon.send(0, "policy", {"file": "f", "text": "t"})  # in any order of fields
+    daemon.send(0, "chain", {"pem": "c"})
     daemon.send(0, "packet", {"data": b"d", "what": "dns"})
     async with asyncio.timeout(2):
         while not heard.packets:
             await asyncio.sleep(0.01)
     assert (heard.policies, heard.packets) == ([("t", "f")], [("dns", b"d")])
+    assert heard.chains == ["c"]
 
 
 GARBAGE = {
@@ -331,3 +337,30 @@ async def test_a_leaf_is_renewed_before_it_ends_and_kept_while_the_signer_is_awa
         await leaves.obtain(HOST)
     with pytest.raises(certificates.UnsignedError):
         leaves.get_cert("other.example")
+
+
+async def test_when_the_ca_is_renewed_every_leaf_is_asked_for_anew_and_none_is_mixed(monkeypatch):
+    from cryptography.hazmat.primitives import serialization
+
+    monkeypatch.setattr(certificates, "SETTLES_WITHIN", 0.2)
+    old, new = intermediate.__wrapped__(), intermediate.__wrapped__()
+    present = [old]
+
+    async def sign(name, key):
+        public = serialization.load_der_public_key(key)
+        made = present[0].sign(name, public)
+        return made.public_bytes(serialization.Encoding.DER)
+
+    leaves = certificates.Leaves(sign, old.pem, time.time)
+    await leaves.obtain(HOST)
+    before = leaves.get_cert(HOST)
+    present[0] = new  # the signer knows first
+    with pytest.raises(certificates.UnsignedError, match="another CA"):
+        await leaves.obtain("other." + HOST)
+    assert leaves.get_cert(HOST) is before
+    asyncio.get_running_loop().call_later(0.05, leaves.renew, new.pem)
+    await leaves.obtain("third." + HOST)  # it waits for the daemon's word
+    await leaves.obtain(HOST)
+    after = leaves.get_cert(HOST)
+    assert after.cert.serial != before.cert.serial
+    assert after.chain_certs[0].serial == leaves.get_cert("third." + HOST).chain_certs[0].serial

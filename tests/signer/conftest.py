@@ -63,7 +63,7 @@ def clock() -> Clock:
 @pytest.fixture
 def signer(issuer: Issuer, tmp_path: Path, clock: Clock) -> Signer:
     audit = Audit(tmp_path / "audit.jsonl")
-    return Signer(issuer, FourNames(), audit, wall=clock, steady=clock)
+    return Signer(lambda: issuer, FourNames(), audit, wall=clock, steady=clock)
 
 
 def spki(key: ec.EllipticCurvePrivateKey) -> bytes:

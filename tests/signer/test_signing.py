@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from milecastle.signer.allowance import Allowance
 from milecastle.signer.audit import Audit
+from milecastle.signer.authority import Authority, Places, create
+from milecastle.signer.custody import Custody
 from milecastle.signer.leaf import Issuer
 from milecastle.signer.signing import EACH_PEER, OVERALL, REFUSALS, Peer, Signer
 from milecastle.wire import Frame
@@ -158,7 +160,7 @@ def test_what_cannot_be_recorded_is_not_signed(
         def write(self, entry: object) -> None:
             raise OSError(28, "No space left on device")
 
-    signer = Signer(issuer, FourNames(), FullDisk(tmp_path / "a"), wall=clock, steady=clock)
+    signer = Signer(lambda: issuer, FourNames(), FullDisk(tmp_path / "a"), wall=clock, steady=clock)
     assert code(ask(signer, "api.openai.com", public_key)) == "audit"
     assert code(ask(signer, "bank.example", public_key)) == "not_in_catalogue"
 
@@ -195,3 +197,32 @@ def test_an_allowance_fills_up_again_but_never_over_its_burst() -> None:
     assert [allowance.take(10.5) for _ in range(2)] == [True, False]
     assert [allowance.take(1000.0) for _ in range(4)] == [True, True, True, False]
     assert allowance.take(999.0) is False, "a clock that goes back gives nothing"
+
+
+def test_a_renewed_ca_signs_from_the_next_request_on(
+    authority: Authority, state: Path, tmp_path: Path, public_key: bytes, clock: Clock
+) -> None:
+    places = Places(state)
+    custody = Custody(places.intermediate, places.key)
+    signer = Signer(
+        custody.issuer, FourNames(), Audit(tmp_path / "audit.jsonl"), wall=clock, steady=clock
+    )
+    assert code(ask(signer, "api.grown.example", public_key)) == "not_covered"
+    renewed = create(("grown.example",), state, host="testhost", now=NOW, owner=None)
+    answer = ask(signer, "api.grown.example", public_key)
+    certificate = x509.load_der_x509_certificate(answer.body["result"]["certificate"])
+    certificate.verify_directly_issued_by(renewed.intermediate)
+    assert code(ask(signer, "api.openai.com", public_key)) == "not_covered"
+
+
+def test_a_renewal_that_broke_off_leaves_the_old_ca_in_force(
+    authority: Authority, state: Path
+) -> None:
+    places = Places(state)
+    custody = Custody(places.intermediate, places.key)
+    before = custody.issuer()
+    places.intermediate.with_name("new").write_text("half a certificate")
+    places.intermediate.with_name("new").rename(places.intermediate)
+    assert custody.issuer() is before
+    places.intermediate.unlink()
+    assert custody.issuer() is before

@@ -7,7 +7,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from milecastle.cli import faults
 from milecastle.cli.command import Verb, json_option
@@ -59,46 +62,79 @@ def path(options: argparse.Namespace, terminal: Terminal) -> int:
 def rotate_arguments(parser: argparse.ArgumentParser) -> None:
     """Read the arguments of ``ca rotate``."""
     json_option(parser)
-    parser.add_argument("--state-dir", type=Path, help=f"where the CA is kept ({STATE_DIR})")
+    parser.add_argument(
+        "--state-dir", type=Path,
+        help=f"without a daemon: where the CA is kept ({STATE_DIR})",
+    )  # fmt: skip
     parser.add_argument(
         "--catalogue", type=Path, action="append", default=[], metavar="FILE",
-        help="a further catalogue file whose names it shall cover (may be repeated)",
+        help="without a daemon: a further catalogue file whose names it shall cover",
     )  # fmt: skip
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def rotate(options: argparse.Namespace, terminal: Terminal) -> int:
-    """Make a new CA in place of the present one."""
+    """Make a new CA in place of the present one: the running daemon does, or else we do."""
     if os.geteuid() != 0:
         raise InputError("only root can make a new CA")
-    state = options.state_dir or state_dir(options.run_dir)
-    if not options.yes and not agreed(state):
-        raise InputError("nothing was changed")
-    # the ceremony holds the keys in a process of its own, as it does when the daemon starts
-    command = [sys.executable, "-I", "-m", "milecastle.signer.ceremony", "--rotate"]
-    command += ["--state-dir", str(state), "--owner", OWNER]
-    for file in options.catalogue:
-        command += ["--catalogue", str(file)]
-    held = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    if held.returncode:
-        raise InputError(f"the CA in {state} was not renewed")
-    outcome = json.loads(held.stdout)
+    with daemon_of(options.run_dir, options.state_dir) as daemon:
+        if daemon and options.catalogue:
+            raise InputError("milecastled runs and has its catalogue: name FILE in its settings")
+        state = state_dir(daemon) if daemon else options.state_dir or STATE_DIR
+        if not options.yes and not agreed(state):
+            raise InputError("nothing was changed")
+        if daemon:
+            outcome = {"state": "renewed", **daemon.request("rotate")}
+        else:
+            outcome = hold_ceremony(state, options.catalogue or published(options.run_dir))
     if options.json:
         terminal.json(outcome)
         return faults.FINE
     terminal.line(f"there is a new CA: {outcome['root']}")
-    terminal.line("Restart milecastled, then everything that was told to trust the old one;")
+    if outcome["missing"]:
+        terminal.line(f"It cannot cover {', '.join(outcome['missing'][:5])}.")
+    terminal.line("Restart everything that was told to trust the old one;")
     terminal.line("'milecastle trust env' prints how.")
     return faults.FINE
 
 
-def state_dir(run_dir: Path) -> Path:
-    """Return the running daemon's state directory, or the usual one."""
+@contextmanager
+def daemon_of(run_dir: Path, state: Path | None) -> Iterator[Control | None]:
+    """Give the socket of the daemon that keeps its CA in ``state``, wherever that is if None.
+
+    None where no daemon answers, or another's.
+    """
     try:
-        with Control(run_dir) as control:
-            return Path(control.request("status").get("state_dir") or STATE_DIR)
+        control = Control(run_dir)
     except NoDaemonError:
-        return STATE_DIR
+        yield None
+        return
+    with control:
+        yield control if state is None or state_dir(control) == state.absolute() else None
+
+
+def published(run_dir: Path) -> list[Path]:
+    """Return the folder of catalogue files that a daemon has left for its signer, if any."""
+    folder = run_dir / "catalogue"
+    return [folder] if folder.is_dir() else []
+
+
+def hold_ceremony(state: Path, catalogue: Sequence[Path]) -> dict[str, Any]:
+    """Make the CA here. InputError where it can't be made."""
+    # the ceremony holds the keys in a process of its own, as it does when the daemon starts
+    command = [sys.executable, "-I", "-m", "milecastle.signer.ceremony", "--rotate"]
+    command += ["--state-dir", str(state), "--owner", OWNER]
+    for file in catalogue:
+        command += ["--catalogue", str(file)]
+    held = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if held.returncode:
+        raise InputError(f"the CA in {state} was not renewed")
+    return dict(json.loads(held.stdout))
+
+
+def state_dir(daemon: Control) -> Path:
+    """Return a running daemon's state directory."""
+    return Path(daemon.request("status").get("state_dir") or STATE_DIR)
 
 
 def agreed(state: Path) -> bool:

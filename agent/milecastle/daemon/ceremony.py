@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 SYSTEM_BUNDLES = (
     Path("/etc/ssl/certs/ca-certificates.crt"),
@@ -43,11 +46,35 @@ class HostCA:
         return not any(".".join(labels[start:]) in self.missing for start in range(len(labels)))
 
 
-async def hold(state: Path, catalogue: list[Path], owner: str) -> HostCA:
-    """Make the CA where there is none, and describe it. CeremonyError where it can't be made."""
+class Custody:
+    """The host's CA while the daemon runs: what it is now, and its renewal."""
+
+    def __init__(self, state: Path, catalogue: list[Path], owner: str) -> None:
+        self._ask = (state, catalogue, owner)
+        self._renewing = asyncio.Lock()
+        self.ca: HostCA
+
+    async def take(self) -> None:
+        """Make the CA where there is none. CeremonyError where it can't be made."""
+        self.ca = await hold(*self._ask)
+
+    async def renew(self) -> None:
+        """Put a new CA in place of the present one. CeremonyError: the old one stays."""
+        async with self._renewing:
+            self.ca = await hold(*self._ask, renew=True)
+        log.warning("the CA was renewed: clients have to trust %s", self.ca.certificate)
+
+    def covers(self, name: str) -> bool:
+        """Whether certificates for this name would be accepted by clients."""
+        return self.ca.covers(name)
+
+
+async def hold(state: Path, catalogue: list[Path], owner: str, *, renew: bool = False) -> HostCA:
+    """Make the CA where there is none, or anew; describe it. CeremonyError: it can't be made."""
     command = [sys.executable, "-I", "-m", "milecastle.signer.ceremony"]
     command += ["--state-dir", str(state), "--owner", owner]
     command += [word for path in catalogue for word in ("--catalogue", str(path))]
+    command += ["--rotate"] * renew
     child = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )

@@ -15,6 +15,7 @@ from typing import Any
 
 from milecastle import wire
 from milecastle.daemon.archive import Archive, Event
+from milecastle.daemon.ceremony import CeremonyError
 from milecastle.daemon.ledger import Ledger
 from milecastle.daemon.peer import Peer
 from milecastle.daemon.recording import Recorder
@@ -47,6 +48,7 @@ class Answers:
     recorder: Recorder
     status: Callable[[], Awaitable[dict[str, Any]]]
     reload: Callable[[], dict[str, Any]]
+    rotate: Callable[[], Awaitable[dict[str, Any]]]
     group: int
     """The gid whose members see everything."""
     ledger: Ledger
@@ -82,6 +84,7 @@ class Client:
             "refuse": self._refuse,
             "permit": self._permit,
             "reload": self._reload,
+            "rotate": self._rotate,
         }
 
     async def serve(self) -> None:
@@ -105,6 +108,8 @@ class Client:
         except LookupError as error:
             # another user's session gets the same words: that it exists is not told either
             self._peer.refuse(frame, "unknown", str(error.args[0] if error.args else "not found"))
+        except CeremonyError as error:
+            self._peer.refuse(frame, "ca", f"the old CA stays: {error}")
         except OSError as error:
             self._peer.refuse(frame, "store", f"the store can't be read: {error}")
         except ValueError as error:  # an answer that is larger than a frame, or a contradiction
@@ -178,6 +183,10 @@ class Client:
     def _reload(self, _body: wire.Body) -> dict[str, Any]:
         self._root_only("reload the policy")
         return self._answers.reload()
+
+    async def _rotate(self, _body: wire.Body) -> dict[str, Any]:
+        self._root_only("renew the CA")
+        return await self._answers.rotate()
 
     def _root_only(self, what: str) -> None:
         if self._uid != 0:

@@ -115,7 +115,8 @@ class Daemon:
         preparing.folders(settings, who)
         stack.enter_context(preparing.only_one(run))
         extra = preparing.published_catalogue(settings)
-        ca = await ceremony.hold(settings.state_dir, extra, accounts.SIGNER)
+        self._custody = ceremony.Custody(settings.state_dir, extra, accounts.SIGNER)
+        await self._custody.take()
         archive = Archive(Store.open(settings.state_dir / "milecastle.db"), now=time.time)
         stack.callback(archive.close)
         register = Register.open(settings.state_dir / "ledger.db")
@@ -158,7 +159,7 @@ class Daemon:
             kernel.vouch(listener.socket.fileno())
         ports = {listener.family: listener.port for listener in listeners}
 
-        names = Names(kernel, self._catalogue, ca.covers)
+        names = Names(kernel, self._catalogue, self._custody.covers)
         names.hand_over()
         chronicle = Chronicle(cgroups=cgroups.resolve("auto"))
         recognition = Recognition(clients.shipped())
@@ -190,14 +191,14 @@ class Daemon:
             listeners=listeners,
             namespaces=self._namespaces,
             standing=self._rules.standing,
-            configuration=self._configuration(ca.chain),
+            configuration=self._configuration(),
             serving=self._progress,
             seen=ledger.seen,
         )
         workers = Workers(shared, self._credible(who, watched))
         self._status = Status(
-            settings, self._rules, kernel, workers, names, self._namespaces, recorder, archive, ca,
-            self._children, self._began, ledger,
+            settings, self._rules, kernel, workers, names, self._namespaces, recorder, archive,
+            self._custody, self._children, self._began, ledger,
         )  # fmt: skip
         self._ledger = ledger
         self._refusals = Refusals(
@@ -208,6 +209,7 @@ class Daemon:
             recorder,
             self._status.report,
             self.reload,
+            self.rotate,
             who.readers_gid,
             ledger,
             self._refusals,
@@ -278,7 +280,7 @@ class Daemon:
 
         return of_the_unit
 
-    def _configuration(self, chain: str) -> Callable[[], dict[str, Any]]:
+    def _configuration(self) -> Callable[[], dict[str, Any]]:
         """Return what workers are told at their hello; the policy is always the current one."""
         settings = self._settings
         fixed = {
@@ -289,10 +291,14 @@ class Daemon:
                 "upstream_ca": [path.read_text() for path in settings.upstream_ca],
             },
             "catalogue": [[str(path), path.read_text()] for path in settings.catalogue],
-            "chain": chain,
         }
         instances = iter(range(1, sys.maxsize))
-        return lambda: {**fixed, "instance": next(instances), "policy": self._rules.frame()}
+        return lambda: {
+            **fixed,
+            "instance": next(instances),
+            "policy": self._rules.frame(),
+            "chain": self._custody.ca.chain,
+        }
 
     # --- running ---------------------------------------------------------------------------
 
@@ -303,6 +309,16 @@ class Daemon:
             self._refusals.apply()
             self._status.workers.tell("policy", self._rules.frame())
         return {"changed": changed, "problems": [str(one) for one in self._rules.problems]}
+
+    async def rotate(self) -> dict[str, Any]:
+        """Put a new CA in place of the present one; signer and workers serve it from now on."""
+        await self._custody.renew()
+        ca = self._custody.ca
+        self._status.workers.tell("chain", {"pem": ca.chain})
+        self._status.names.hand_over()  # it may cover names that the old one did not
+        self._status.names.learn_hosts_file()
+        told = {"root": str(ca.certificate), "bundle": str(ca.bundle)}
+        return {**told, "missing": sorted(ca.missing), "expires": ca.expires}
 
     def _kernel_events(self) -> None:
         """Take everything that the kernel has to tell, lives before the connections they made."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from milecastle import __version__
 from milecastle.daemon.archive import Archive
-from milecastle.daemon.ceremony import HostCA
+from milecastle.daemon.ceremony import Custody, HostCA
 from milecastle.daemon.ledger import Ledger
 from milecastle.daemon.names import Names
 from milecastle.daemon.namespaces import Namespaces
@@ -40,13 +40,17 @@ class Status:
     namespaces: Namespaces
     recorder: Recorder
     archive: Archive
-    ca: HostCA
+    custody: Custody
     children: Sequence[Child]
     began: float
     """time.monotonic() of the start."""
     ledger: Ledger
     outcome: Outcome = Outcome(False, "not run yet")  # noqa: RUF009 - frozen
     stopping: bool = False
+
+    @property
+    def ca(self) -> HostCA:
+        return self.custody.ca
 
     @property
     def ready(self) -> bool:

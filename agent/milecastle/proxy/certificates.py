@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from mitmproxy import certs
@@ -27,6 +29,8 @@ SIGN_WITHIN = 3.0
 MARGIN = 3600.0
 """Seconds before its end at which a leaf is asked for anew."""
 KEPT = 2000
+SETTLES_WITHIN = 1.0
+"""Seconds between a signature by a new CA and the daemon's word that there is one."""
 REFUSAL_LASTS = 30.0
 """Seconds for which a signer's no is taken for an answer: it would say the same again."""
 
@@ -97,12 +101,21 @@ class Leaves(certs.CertStore):
         self._public = self._key.public_key().public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
-        self._chain = [certs.Cert(each) for each in x509.load_pem_x509_certificates(chain.encode())]
-        # OpenSSL finds the issuer in this file and sends it after the leaf
-        self._chain_file = trust.private_file("milecastle-chain", chain.encode())
         self._leaves: OrderedDict[str, Leaf] = OrderedDict()
         self._asking: dict[str, asyncio.Task[Leaf]] = {}
         self._refused: OrderedDict[str, tuple[float, str]] = OrderedDict()
+        self._renewed = asyncio.Event()
+        self.renew(chain)
+
+    def renew(self, chain: str) -> None:
+        """Serve this intermediate (PEM) from now on; leaves of another are asked for anew."""
+        issuers = x509.load_pem_x509_certificates(chain.encode())
+        self._issuer, self._chain = issuers[0], [certs.Cert(each) for each in issuers]
+        # OpenSSL finds the issuer in this file and sends it after the leaf
+        self._chain_file = trust.private_file("milecastle-chain", chain.encode())
+        self._leaves.clear()
+        self._refused.clear()
+        self._renewed.set()
 
     async def obtain(self, name: str) -> None:
         """Make sure that there is a certificate for the name. UnsignedError says why not."""
@@ -127,7 +140,12 @@ class Leaves(certs.CertStore):
 
     async def _ask(self, name: str) -> Leaf:
         try:
-            leaf = self._check(name, await self._sign(name, self._public))
+            signed = await self._sign(name, self._public)
+            if not self._ours(signed):  # the CA was renewed, and the word of it is on its way
+                self._renewed.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._renewed.wait(), SETTLES_WITHIN)
+            leaf = self._check(name, signed)
         except UnsignedError as error:
             if isinstance(error.__cause__, line.RefusedError):
                 self._refused[name] = (self._clock() + REFUSAL_LASTS, str(error))
@@ -148,6 +166,8 @@ class Leaves(certs.CertStore):
             public = certificate.public_key()
         except (ValueError, x509.ExtensionNotFound):
             raise UnsignedError("the signer's answer is no certificate") from None
+        if not self._ours(der):
+            raise UnsignedError("the signer's certificate is of another CA than the one served")
         if name not in known or public != self._key.public_key():
             raise UnsignedError("the signer's certificate is for another name or key")
         expires = certificate.not_valid_after_utc
@@ -160,6 +180,14 @@ class Leaves(certs.CertStore):
             chain_certs=self._chain,
         )
         return Leaf(entry, expires.timestamp())
+
+    def _ours(self, der: bytes) -> bool:
+        """Whether a leaf is signed by the intermediate that is served with it."""
+        try:
+            x509.load_der_x509_certificate(der).verify_directly_issued_by(self._issuer)
+        except (ValueError, TypeError, InvalidSignature):
+            return False
+        return True
 
     def get_cert(self, commonname: str | None, *_args: object) -> certs.CertStoreEntry:
         """Return the certificate that `obtain` brought for this name (mitmproxy's interface)."""

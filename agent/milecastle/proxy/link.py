@@ -78,6 +78,9 @@ class Owner(Protocol):
     def policy(self, text: str, file: str) -> None:
         """Act on another policy from now on."""
 
+    def chain(self, pem: str) -> None:
+        """Serve certificates of another CA from now on."""
+
     def packet(self, what: str, data: bytes) -> None:
         """Read a captured packet."""
 
@@ -98,6 +101,7 @@ class Link:
         self._owner = owner
         self._notices: Mapping[str, Callable[..., None]] = {
             "policy": owner.policy,
+            "chain": owner.chain,
             "packet": owner.packet,
             "listen": self._listen,
             "unlisten": owner.unlisten,

@@ -49,6 +49,7 @@ class Worker:
         self._master: Master | None = None
         self._watch: Watch
         self._checkpoint: Checkpoint
+        self._leaves: Leaves
         self._briefing: briefing.Briefing
 
     async def work(self) -> int:
@@ -75,6 +76,7 @@ class Worker:
     def _assemble(self, welcome: Welcome) -> Master:
         link, loop = self._link, asyncio.get_running_loop()
         self._watch = Watch(self._briefing.orders(welcome))
+        self._leaves = Leaves(self._signer.sign, welcome.chain, time.time)
         self._checkpoint = Checkpoint(welcome.listeners, link.attribute, link.dial)
         return assembly.assemble(
             self._watch,
@@ -87,7 +89,7 @@ class Worker:
                 Claims(self._briefing.clients, welcome.key),
             ),
             self._checkpoint,
-            Leaves(self._signer.sign, welcome.chain, time.time),
+            self._leaves,
             self,
             body_limit=welcome.body_limit,
             upstream_trust=trust.private_file(
@@ -113,6 +115,10 @@ class Worker:
     def policy(self, text: str, file: str) -> None:
         """Act on another policy from now on."""
         self._when_serving(lambda: self._obey(text, file))
+
+    def chain(self, pem: str) -> None:
+        """Serve certificates of another CA from now on."""
+        self._when_serving(lambda: self._renew(pem))
 
     def listen(self, listener: Listener) -> None:
         """Serve another network namespace."""
@@ -148,6 +154,12 @@ class Worker:
             self._watch.orders = briefing.with_policy(self._watch.orders, text, file)
         except ParseError as error:
             log.error("a policy that can't be read, the old one stays: %s", error)
+
+    def _renew(self, pem: str) -> None:
+        try:
+            self._leaves.renew(pem)
+        except ValueError as error:
+            log.error("a certificate that can't be read, the old one stays: %s", error)
 
     async def _serve(self, listener: Listener) -> None:
         try:

@@ -72,7 +72,7 @@ def issue(
     The subject is empty and the name stands in the critical subjectAltName alone
     (RFC 5280 section 4.2.1.6): a common name holds 64 characters, a host name 253.
     """
-    authority = issuer.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+    identifier = issuer.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
     return (
         x509.CertificateBuilder()
         .subject_name(x509.Name([]))
@@ -87,7 +87,7 @@ def issue(
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(authority.value),
+            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier.value),
             critical=False,
         )
         .sign(issuer.key, hashes.SHA256())

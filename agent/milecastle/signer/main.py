@@ -1,8 +1,8 @@
 """milecastle-signer: sign one-day certificates for the catalogue's names, for the workers alone.
 
-It starts as its own user, without a network, on a socket that the daemon or systemd made. It reads
-its key once and holds it until it is ended; a new CA or a new catalogue means a new process, and
-requests wait in the socket's backlog meanwhile.
+It starts as its own user, without a network, on a socket that the daemon or systemd made. It holds
+its key until the files of the CA are replaced; a new catalogue means a new process, and requests
+wait in the socket's backlog meanwhile.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from milecastle.model import ParseError
 from milecastle.signer import authority, listed
 from milecastle.signer.audit import Audit
 from milecastle.signer.confine import keep_secrets
-from milecastle.signer.leaf import Issuer
+from milecastle.signer.custody import Custody
 from milecastle.signer.server import Server
 from milecastle.signer.signing import Signer
 
@@ -83,10 +83,9 @@ def begin(options: argparse.Namespace) -> Server:
     names, problems = listed.catalogue(options.catalogue)
     for problem in problems:
         log.warning("%s", problem)
-    issuer = Issuer(authority.certificate(options.chain), authority.private_key(options.key))
-    if issuer.key.public_key() != issuer.certificate.public_key():
-        raise authority.AuthorityError("the key is not the intermediate's: the CA is half made")
-    signer = Signer(issuer, names, Audit(options.audit), wall=time.time, steady=time.monotonic)
+    custody = Custody(options.chain, options.key)
+    audit = Audit(options.audit)
+    signer = Signer(custody.issuer, names, audit, wall=time.time, steady=time.monotonic)
     return Server(listener, signer.answer, pwd.getpwnam(options.peer_user).pw_uid)
 
 

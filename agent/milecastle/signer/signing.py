@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import Protocol
 
@@ -63,11 +64,11 @@ class RefusedError(Exception):
 
 
 class Signer:
-    """Answers ``sign`` frames. The key never leaves ``issuer``."""
+    """Answers ``sign`` frames. The key never leaves what ``issuer`` returns."""
 
     def __init__(
         self,
-        issuer: Issuer,
+        issuer: Callable[[], Issuer],
         names: Names,
         audit: Audit,
         *,
@@ -76,7 +77,7 @@ class Signer:
         serial: Callable[[], int] = x509.random_serial_number,
     ) -> None:
         self._issuer = issuer
-        self._allowed = frozenset(permitted(issuer.certificate))
+        self._allowed = lru_cache(1)(allowed_by)
         self._names = names
         self._audit = audit
         self._wall = wall
@@ -117,16 +118,17 @@ class Signer:
         service = self._names.match(name)
         if service is None or not service.decrypt:
             raise RefusedError("not_in_catalogue")
-        if not covers(self._allowed, name):
+        issuer = self._issuer()
+        if not covers(self._allowed(issuer), name):
             raise RefusedError("not_covered")  # a client would reject it, and lose its connection
         now = datetime.fromtimestamp(self._wall(), UTC).replace(microsecond=0)
-        if now >= self._issuer.certificate.not_valid_after_utc:
+        if now >= issuer.certificate.not_valid_after_utc:
             raise RefusedError("expired")
         try:
             public = public_key(key)
         except ParseError:
             raise RefusedError("bad_key") from None
-        return issue(name, public, self._issuer, now=now, serial=self._serial())
+        return issue(name, public, issuer, now=now, serial=self._serial())
 
     def _refuse(self, frame: Frame, refusal: RefusedError, entry: dict[str, Json] | None) -> Frame:
         """Record a refusal as far as the disk and the rate of such lines allow, and answer it."""
@@ -142,3 +144,8 @@ class Signer:
     def _record(self, entry: dict[str, Json]) -> None:
         self._audit.write(entry | ({"omitted": self._omitted} if self._omitted else {}))
         self._omitted = 0
+
+
+def allowed_by(issuer: Issuer) -> frozenset[str]:
+    """Return the domains that a certificate's constraints permit."""
+    return frozenset(permitted(issuer.certificate))
