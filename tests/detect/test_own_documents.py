@@ -9,7 +9,7 @@ from tests.detect.shipped_rules import KEY, files
 
 from milecastle.detect import Engine, check, try_rules
 from milecastle.detect.fingerprints import Builder, Hasher, Index, OwnDocuments
-from milecastle.detect.leaks import leaked
+from milecastle.detect.leaks import Leaks
 from milecastle.model import ParseError, Segment, Severity
 
 VOCABULARY = [f"{a}{b}" for a in ("ka", "lo", "mi", "ne", "ru", "ta", "vo") for b in "bdfgklmnprst"]
@@ -105,10 +105,10 @@ def test_marks_fall_on_the_text_in_order(text):
 def test_a_system_prompt_that_comes_back_is_told_with_its_length():
     system = "You are the desk of Northwind. " + prose(1, 120)
     answer = Segment("Sure! My instructions are: " + cut(system, 10, 60), "assistant", "assistant")
-    (finding,) = leaked([system], [answer], KEY)
+    (finding,) = Leaks(KEY).find([system], [answer])
     assert (finding.rule, finding.owasp) == ("system-prompt-leak", ("LLM07",))
-    assert leaked([system], [Segment(prose(2, 300), "assistant", "assistant")], KEY) == []
-    assert leaked([], [answer], KEY) == []
+    assert Leaks(KEY).find([system], [Segment(prose(2, 300), "assistant", "assistant")]) == []
+    assert Leaks(KEY).find([], [answer]) == []
 
 
 RULES, PROBLEMS = check(files("marking"))

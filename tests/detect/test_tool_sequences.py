@@ -13,7 +13,8 @@ def call(text, label="command", tool="bash"):
 
 
 def sequence(history, new):
-    return [f.rule for f in after(history, new, ToolCalls(tool_rules(), KEY), KEY)]
+    found, _ = after(history, new, ToolCalls(tool_rules(), KEY).scan, KEY)
+    return [f.rule for f in found]
 
 
 def test_sending_after_reading_a_secret_is_told():

@@ -1,11 +1,14 @@
 """The system prompt in an answer: passages of the instructions that a model gives away.
 
-Only the instructions of the same exchange are compared, so nothing is stored. Canary words that
-an operator plants in a prompt need no code: they are rules of the category ``marking``.
+Only the instructions of the same exchange are compared; what is remembered of them are keyed
+hashes. Canaries that an operator plants in a prompt need no code: they are rules of the category
+``marking``.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
 from milecastle.detect.fingerprints import WORDS, Hasher, Mark
@@ -17,19 +20,43 @@ LEAST = 24
 """Words that a passage has to span: a model may repeat a sentence of its task."""
 NEAR = 40
 LONGEST = 200_000
+REMEMBERED = 32
+"""Instructions whose marks are kept: a client sends the same ones with every turn."""
 
 
-def leaked(instructions: Iterable[str], answers: Sequence[Segment], key: bytes) -> list[Finding]:
-    """Return a finding for each passage of an answer that stands in the instructions."""
-    hasher = Hasher(key)
-    held = {mark.value for text in instructions for mark in hasher.marks(text[:LONGEST])}
-    if not held:
-        return []
-    found = []
-    for answer in answers:
-        shared = [mark for mark in hasher.marks(answer.text[:LONGEST]) if mark.value in held]
-        found += [finding(answer, run, key) for run in runs(shared) if long_enough(run)]
-    return found
+class Leaks:
+    """Holds answers against instructions; remembers the marks of those it saw last."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._hasher = Hasher(key)
+        self._known: OrderedDict[bytes, frozenset[int]] = OrderedDict()
+
+    def find(self, instructions: Iterable[str], answers: Sequence[Segment]) -> list[Finding]:
+        """Return a finding for each passage of an answer that stands in the instructions."""
+        long = [each for each in answers if len(each.text) > LEAST * 3]
+        held = [self._marks(text[:LONGEST]) for text in instructions if long]
+        found = []
+        for answer in long if any(held) else ():
+            shared = [
+                mark
+                for mark in self._hasher.marks(answer.text[:LONGEST])
+                if any(mark.value in each for each in held)
+            ]
+            found += [finding(answer, run, self._key) for run in runs(shared) if long_enough(run)]
+        return found
+
+    def _marks(self, text: str) -> frozenset[int]:
+        data = text.encode(errors="replace")
+        name = hashlib.blake2b(data, key=self._key[:64], digest_size=16).digest()
+        marks = self._known.get(name)
+        if marks is None:
+            marks = self._known[name] = frozenset(m.value for m in self._hasher.marks(text))
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        else:
+            self._known.move_to_end(name)
+        return marks
 
 
 def runs(marks: Sequence[Mark]) -> list[list[Mark]]:

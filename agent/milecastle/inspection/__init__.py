@@ -6,6 +6,7 @@ a recording), and it does nothing but decide: no socket, no file, no clock.
 
 from milecastle.inspection.actions import Block, Chunk, Forward
 from milecastle.inspection.context import Context
+from milecastle.inspection.continuity import Continuity
 from milecastle.inspection.exchange import Inspection
 from milecastle.inspection.inspector import Inspector
 from milecastle.inspection.record import attributes
@@ -14,6 +15,7 @@ __all__ = [
     "Block",
     "Chunk",
     "Context",
+    "Continuity",
     "Forward",
     "Inspection",
     "Inspector",

@@ -16,6 +16,7 @@ from milecastle import providers
 from milecastle.detect import Unfinished
 from milecastle.inspection.actions import Block, Chunk, Forward
 from milecastle.inspection.context import Context
+from milecastle.inspection.continuity import owner_of
 from milecastle.inspection.record import Told, record
 from milecastle.inspection.session import SessionInspection
 from milecastle.inspection.signatures import signature
@@ -89,7 +90,12 @@ class Inspection:
     def _read_request(self, body: bytes) -> tuple[Exchange, list[Finding]]:
         exchange = providers.parse_request(self.format, self.head, body)
         segments = providers.segments(exchange, "request")
-        return exchange, self.inspector.engine.scan(segments)
+        findings = self.inspector.engine.scan(segments)
+        if exchange.format == "mcp":  # a call that is made; others are only told of again
+            findings += self.called(exchange, segments)
+        else:
+            findings += self.inspector.continuity.offered(self, exchange)
+        return exchange, findings
 
     def _redacted_request(self, body: bytes, decision: Decision) -> Forward | Block:
         """Rewrite until nothing is left to redact: an edit may uncover what it was joined to."""
@@ -159,7 +165,21 @@ class Inspection:
             text = body.decode("utf-8", "replace")
             return exchange, self.inspector.engine.scan([Segment(text, "assistant", "web")])
         segments = providers.segments(exchange, "response")
-        return exchange, self.inspector.engine.scan(segments)
+        findings = self.inspector.engine.scan(segments)
+        return exchange, findings + self.across(exchange, segments)
+
+    def across(self, exchange: Exchange, segments: Sequence[Segment]) -> list[Finding]:
+        """Return what an answer's segments are only beside what was said before."""
+        continuity = self.inspector.continuity
+        if exchange.format == "mcp":
+            return continuity.offered(self, exchange)
+        return [*continuity.given_away(exchange, segments), *self.called(exchange, segments)]
+
+    def called(self, exchange: Exchange, calls: Sequence[Segment]) -> list[Finding]:
+        """Return what is wrong with new calls after those that the conversation made before."""
+        owner = owner_of(self.context.process)
+        engine = self.inspector.engine
+        return self.inspector.continuity.called(engine, exchange, calls, owner)
 
     def feed(self, data: bytes) -> Chunk:
         """Read the next bytes of a streamed answer; return those that may go on."""

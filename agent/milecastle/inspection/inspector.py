@@ -6,6 +6,7 @@ from milecastle import providers
 from milecastle.catalogue import Catalogue
 from milecastle.detect import Engine
 from milecastle.inspection.context import Context
+from milecastle.inspection.continuity import Continuity
 from milecastle.inspection.exchange import Inspection
 from milecastle.inspection.thread import Threads
 from milecastle.model import Action, Direction, RequestHead
@@ -26,12 +27,14 @@ class Inspector:
         *,
         capture: Capture = "redacted",
         threads: Threads | None = None,
+        continuity: Continuity | None = None,
     ) -> None:
         self.catalogue = catalogue
         self.engine = engine
         self.policy = policy
         self.capture = capture
         self.threads = threads or Threads(engine.key)
+        self.continuity = continuity or Continuity(engine.key)
         self._acting = {
             direction: any(may_act(rule, direction) for rule in policy.rules)
             for direction in ("request", "response")
@@ -60,8 +63,20 @@ class Inspector:
 
     def with_policy(self, policy: Policy) -> Inspector:
         """Return an inspector with another policy and everything else the same."""
+        return self._with(self.engine, policy)
+
+    def with_engine(self, engine: Engine) -> Inspector:
+        """Return an inspector with other detectors and everything else the same."""
+        return self._with(engine, self.policy)
+
+    def _with(self, engine: Engine, policy: Policy) -> Inspector:
         return Inspector(
-            self.catalogue, self.engine, policy, capture=self.capture, threads=self.threads
+            self.catalogue,
+            engine,
+            policy,
+            capture=self.capture,
+            threads=self.threads,
+            continuity=self.continuity,
         )
 
 

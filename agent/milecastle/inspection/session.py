@@ -37,6 +37,8 @@ ROUNDS = 3
 """How often a rewritten message is read again before it is given up and refused."""
 TURN = 16 << 20
 """Bytes of messages after which a turn is recorded though it isn't answered."""
+SPOKEN = 100
+"""Characters of a message from which on it is held against what was said before."""
 MESSAGES = 5_000
 """Messages after which it is, too."""
 
@@ -76,8 +78,9 @@ class SessionInspection:
         self._inspection.told.request_bytes += len(data)
         try:
             segments = self._session.send(data)
-            self._inspection.exchange = self._session.asked
+            self._inspection.exchange = asked = self._session.asked
             findings = self._scan(segments)
+            findings += self._inspection.inspector.continuity.offered(self._inspection, asked)
         except (ParseError, Unfinished) as error:
             return self._fail("request", error, data)
         decision = self._judge("request", segments, findings)
@@ -98,6 +101,8 @@ class SessionInspection:
                 segment for delta in self._session.receive(data) for segment in texts(delta)
             ]
             findings = self._scan(segments)
+            if any(len(one.text) > SPOKEN or one.provenance == "tool_call" for one in segments):
+                findings += self._inspection.across(self.exchange, segments)
         except (ParseError, Unfinished) as error:
             return self._fail("response", error, data)
         decision = self._judge("response", segments, findings)

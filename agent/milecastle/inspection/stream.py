@@ -9,7 +9,7 @@ alert, nothing is held back at all.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -111,6 +111,7 @@ class StreamInspection:
                     self._take(key, track, track.scanner.close().findings)
                     track.safe = track.length
                 self._calls_are_complete(None)
+                self._read_to_the_end()
             except (ParseError, Unfinished) as error:
                 self._fail(error)
         if not self._findings and self._cut is None:
@@ -150,14 +151,17 @@ class StreamInspection:
     def _read_whole(self, delta: Delta) -> None:
         """Read a text that an event holds complete: all its strings, each in its own place."""
         texts = [(leaf.place, leaf.text) for leaf in delta.leaves] or [(delta.place, delta.text)]
-        for place, text in texts:
-            segment = Segment(text, "assistant", said(delta), place, label(place), delta.name or "")
-            for finding in self._inspection.inspector.engine.scan([segment]):
-                self._note(finding, text[finding.start : finding.end])
-                if self._enforced(finding):
-                    self._edits.setdefault((delta.start, delta.end), []).append(
-                        Edit(place, finding.start, finding.end, marker(finding))
-                    )
+        segments = [
+            Segment(text, "assistant", said(delta), place, label(place), delta.name or "")
+            for place, text in texts
+        ]
+        whole = dict(texts)
+        for finding in self._found(segments):
+            self._note(finding, whole[finding.place][finding.start : finding.end])
+            if self._enforced(finding):
+                self._edits.setdefault((delta.start, delta.end), []).append(
+                    Edit(finding.place, finding.start, finding.end, marker(finding))
+                )
 
     def _calls_are_complete(self, opened: tuple[int, int] | None) -> None:
         """Judge tool calls as wholes, now that another part began or the answer ended."""
@@ -168,16 +172,33 @@ class StreamInspection:
 
     def _judge_call(self, key: tuple[int, int]) -> None:
         part = self._part(key)
-        for leaf in part.leaves if part else ():
-            name = (part and part.name) or ""
-            segment = Segment(
-                leaf.text, "assistant", "tool_call", leaf.place, label(leaf.place), name
-            )
-            for finding in self._inspection.inspector.engine.scan([segment]):
-                self._note(finding, leaf.text[finding.start : finding.end])
-                # a place inside the call's own JSON can't be mapped to single events
-                if self._enforced(finding) and self._cut is None:
-                    self._cut = self._inspection.told.verdicts["response"]
+        name = (part and part.name) or ""
+        segments = [
+            Segment(leaf.text, "assistant", "tool_call", leaf.place, label(leaf.place), name)
+            for leaf in (part.leaves if part else ())
+        ]
+        texts = {segment.place: segment.text for segment in segments}
+        for finding in self._found(segments):
+            self._note(finding, texts[finding.place][finding.start : finding.end])
+            # a place inside the call's own JSON can't be mapped to single events
+            if self._enforced(finding) and self._cut is None:
+                self._cut = self._inspection.told.verdicts["response"]
+
+    def _found(self, segments: Sequence[Segment]) -> Iterator[Finding]:
+        """Yield what is found in texts that are whole, also beside what was said before."""
+        for segment in segments:
+            yield from self._inspection.inspector.engine.scan([segment])
+        if any(segment.provenance == "tool_call" for segment in segments):
+            yield from self._inspection.called(self.exchange, segments)
+
+    def _read_to_the_end(self) -> None:
+        """Judge what only a whole answer shows; its text has gone on by now, mostly."""
+        segments = providers.segments(self.exchange, "response")
+        if self.exchange.format != "mcp":  # its calls were judged one by one
+            segments = [each for each in segments if each.provenance != "tool_call"]
+        texts = {segment.place: segment.text for segment in segments}
+        for finding in self._inspection.across(self.exchange, segments):
+            self._note(finding, texts.get(finding.place, "")[finding.start : finding.end])
 
     # --- judging ---------------------------------------------------------------------------
 

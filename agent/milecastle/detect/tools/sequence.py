@@ -7,15 +7,18 @@ holds the calls of a conversation so far against the new ones.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from milecastle.detect.candidate import Unfinished
 from milecastle.detect.masking import digest
 from milecastle.detect.taxonomy import ids
-from milecastle.detect.tools.calls import ToolCalls, tell
+from milecastle.detect.tools.calls import tell
 from milecastle.detect.tools.telling import Line, Teller
 from milecastle.model import Finding, Segment, Severity
+
+type Read = Callable[[Segment], Sequence[Finding]]
+"""Returns the findings in a call, or raises Unfinished with those it has."""
 
 OPENED = frozenset(
     {
@@ -43,45 +46,54 @@ LONGEST_HISTORY = 2_000
 
 
 def after(
-    history: Iterable[Segment], new: Sequence[Segment], detector: ToolCalls, key: bytes
-) -> list[Finding]:
-    """Return findings in new calls that send, where an earlier call has read secrets.
+    history: Iterable[Segment],
+    new: Sequence[Segment],
+    read: Read,
+    key: bytes,
+    opened: str = "",
+) -> tuple[list[Finding], str]:
+    """Return findings in new calls that send after one that read secrets, and what read them.
 
     The segments are in the conversation's order; those that are no tool calls are passed over.
+    ``opened`` is what an earlier exchange returned of the same conversation.
     """
-    opened = ""
-    calls = [each for each in history if each.provenance == "tool_call"][-LONGEST_HISTORY:]
-    for segment in calls:
-        opened = opened or opening(segment, detector)
-    found = []
+    found: list[Finding] = []
+    here = ""
     for segment in new:
         if segment.provenance != "tool_call":
             continue
-        if opened:
-            found += leaving(segment, opened, key)
-        opened = opened or opening(segment, detector)
-    return found
+        if lines := leaving(segment):
+            opened = opened or before(history, read)
+            if opened or here:
+                found += [finding(segment, line, opened or here, key) for line in lines]
+        here = here or opening(segment, read)
+    return found, opened or here
 
 
-def opening(segment: Segment, detector: ToolCalls) -> str:
+def before(history: Iterable[Segment], read: Read) -> str:
+    """Return the rule by which a call of the history reads secrets; empty where none does."""
+    calls = [each for each in history if each.provenance == "tool_call"][-LONGEST_HISTORY:]
+    return next(filter(None, (opening(each, read) for each in calls)), "")
+
+
+def opening(segment: Segment, read: Read) -> str:
     """Return the rule by which a call reads secrets; empty where it reads none."""
     try:
-        findings: Sequence[Finding] = detector.scan(segment)
+        findings = read(segment)
     except Unfinished as error:
         findings = error.findings
-    return next((finding.rule for finding in findings if finding.rule in OPENED), "")
+    return next((each.rule for each in findings if each.rule in OPENED), "")
 
 
-def leaving(segment: Segment, opened: str, key: bytes) -> list[Finding]:
-    """Return a finding for each line of a call by which something leaves the machine."""
+def leaving(segment: Segment) -> list[Line]:
+    """Return the lines of a call by which something leaves the machine, each place once."""
     teller = Teller()
     with suppress(Unfinished):  # the detector itself says so
         tell(teller, segment.tool, segment.label, segment.text)
     lines = [line for line in teller.lines if LEAVES.match(line.text)]
     if not lines and SENDER.search(segment.tool) and len(segment.text) > 20:
         lines = [Line("sends: its arguments", 0, len(segment.text))]
-    places = {(line.start, line.end): line for line in lines}
-    return [finding(segment, line, opened, key) for line in places.values()]
+    return list({(line.start, line.end): line for line in lines}.values())
 
 
 def finding(segment: Segment, line: Line, opened: str, key: bytes) -> Finding:
