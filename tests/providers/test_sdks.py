@@ -1,6 +1,6 @@
 """Refusals and cut streams as the other providers' own SDKs understand them.
 
-The SDKs are the extra ``sdks``; a test skips where its SDK is not installed.
+Each SDK talks to a provider on loopback that answers with bytes of ours.
 """
 
 from __future__ import annotations
@@ -11,7 +11,13 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import boto3
+import cohere
+import ollama
 import pytest
+from botocore.config import Config
+from google import genai
+from mistralai.client import Mistral
 
 from milecastle import providers
 from milecastle.model import RequestHead, ResponseHead
@@ -94,7 +100,6 @@ def sse(*events):
 
 
 def test_google(provider):
-    genai = pytest.importorskip("google.genai")
     options = genai.types.HttpOptions(base_url=provider.url)
     client = genai.Client(api_key="x", http_options=options)
     asked = {"model": "gemini-2.0-flash", "contents": "hi"}
@@ -110,7 +115,6 @@ def test_google(provider):
 
 
 def test_cohere(provider):
-    cohere = pytest.importorskip("cohere")
     client = cohere.ClientV2(api_key="x", base_url=provider.url)
     assert provider.refuse(lambda: client.chat(model="m", messages=TURN)) == "ForbiddenError"
     message = {"role": "assistant", "content": [], "tool_plan": "", "tool_calls": []}
@@ -131,7 +135,6 @@ def test_cohere(provider):
 
 
 def test_cohere_v1(provider):
-    cohere = pytest.importorskip("cohere")
     client = cohere.Client(api_key="x", base_url=provider.url)
     assert provider.refuse(lambda: client.chat(model="m", message="hi")) == "ForbiddenError"
     events = provider.cut(
@@ -144,7 +147,6 @@ def test_cohere_v1(provider):
 
 @pytest.mark.parametrize("kind", ["chat", "generate"])
 def test_ollama(provider, kind):
-    ollama = pytest.importorskip("ollama")
     client = ollama.Client(host=provider.url)
     asked = {"messages": TURN} if kind == "chat" else {"prompt": "hi"}
     call = getattr(client, kind)
@@ -165,7 +167,7 @@ def test_ollama(provider, kind):
 
 
 def test_mistral(provider):
-    client = pytest.importorskip("mistralai.client").Mistral(api_key="x", server_url=provider.url)
+    client = Mistral(api_key="x", server_url=provider.url)
     assert provider.refuse(lambda: client.chat.complete(model="m", messages=TURN)) == "SDKError"
     choice = {"index": 0, "delta": {"role": "assistant", "content": "Hi"}, "finish_reason": None}
     told = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
@@ -180,8 +182,7 @@ def test_mistral(provider):
 
 @pytest.fixture
 def bedrock(provider):
-    boto3 = pytest.importorskip("boto3")
-    config = pytest.importorskip("botocore.config").Config(retries={"max_attempts": 1})
+    config = Config(retries={"max_attempts": 1})
     return boto3.client(
         "bedrock-runtime",
         region_name="us-east-1",

@@ -21,7 +21,7 @@ from milecastle.model import (
 )
 from milecastle.providers import usage
 from milecastle.providers.delta import Delta
-from milecastle.providers.leaves import leaves, text_leaves, unclaimed
+from milecastle.providers.leaves import is_prose, leaves, may_have_prose, text_leaves, unclaimed
 from milecastle.providers.typed import word
 
 LARGEST = 64 << 20
@@ -85,6 +85,9 @@ class Answer:
     found: list[Leaf] = field(default_factory=list)
     """Strings of the answer that no message holds."""
     claimed: set[str] = field(default_factory=set)
+    """Places that hold nothing new, beyond those of parts."""
+    seen: set[str] = field(default_factory=set)
+    """Places in the current event whose text was told."""
     deltas: list[Delta] = field(default_factory=list)
     """What the current event added; the stream takes them away."""
     start: int = 0
@@ -150,6 +153,7 @@ class Answer:
             return
         self._count(text)
         part.chunks.append(text)
+        self.seen.add(place)
         self.deltas.append(
             Delta(
                 part.kind,
@@ -192,6 +196,10 @@ class Answer:
         def placed(place: str) -> str:
             return here + place.removeprefix(final) if place else ""
 
+        told = tuple(Leaf(placed(leaf.place), leaf.text) for leaf in part.leaves)
+        for place in (part.place, *(leaf.place for leaf in part.leaves)):
+            if place:
+                self.seen.add(moved[1] + place.removeprefix(final).removesuffix("^"))
         self.deltas.append(
             Delta(
                 part.kind,
@@ -203,7 +211,7 @@ class Answer:
                 placed(part.place),
                 whole=True,
                 name=part.name,
-                leaves=tuple(Leaf(placed(leaf.place), leaf.text) for leaf in part.leaves),
+                leaves=told,
             )
         )
 
@@ -211,6 +219,7 @@ class Answer:
         """Note that the event holds this complete text, which adds nothing to the answer."""
         if text:
             message, index = (part.message, part.index) if part else (-1, -1)
+            self.seen.add(place)
             self.deltas.append(
                 Delta(
                     kind,
@@ -223,6 +232,17 @@ class Answer:
                     whole=True,
                 )
             )
+
+    def conclude(self, value: Json, raw: bytes) -> None:
+        """Repeat the prose of an event that its dialect passed over: then it is done with."""
+        if may_have_prose(raw):
+            self._repeat_rest(value)
+        self.seen.clear()
+
+    def _repeat_rest(self, value: Json) -> None:
+        for leaf in unclaimed(value, self.seen | self.claimed, prose=True):
+            if is_prose(leaf.text):
+                self.repeat("text", leaf.text, leaf.place)
 
     def leave_over(self, value: Json) -> None:
         """Gather the prose of a document that no part claimed."""

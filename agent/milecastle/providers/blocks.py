@@ -276,6 +276,10 @@ def _converse_medium(key: str) -> Reader:
         source, name = mapping(inner.get("source")), word(inner.get("name"))
         ending = string(inner.get("format"))
         mime_type = DOCUMENTS.get(ending, f"{key}/{ending or 'unknown'}")
+        context = _text("context")(inner, here)
+        return context + medium(source, here, mime_type, name)
+
+    def medium(source: Block, here: str, mime_type: str, name: str | None) -> list[Part]:
         if isinstance(data := source.get("bytes"), str):
             return [blob(data, f"{here}/source/bytes", mime_type=mime_type, name=name)]
         if isinstance(text := source.get("text"), str):

@@ -13,8 +13,10 @@ from milecastle.providers import (
     bedrock_invoke,
     cohere,
     gemini,
+    gemini_interactions,
     gemini_live,
     mcp,
+    mistral_conversations,
     ollama,
     openai_assistants,
     openai_chat,
@@ -39,7 +41,9 @@ DIALECTS: Mapping[str, Dialect] = {
     "anthropic-messages": anthropic.DIALECT,
     "anthropic-batches": anthropic_batches.DIALECT,
     "gemini": gemini.DIALECT,
+    "gemini-interactions": gemini_interactions.DIALECT,
     "gemini-live": gemini_live.DIALECT,
+    "mistral-conversations": mistral_conversations.DIALECT,
     "bedrock-converse": bedrock_converse.DIALECT,
     "bedrock-invoke": bedrock_invoke.DIALECT,
     "amazon-q": amazon_q.DIALECT,
@@ -54,6 +58,9 @@ DIALECTS: Mapping[str, Dialect] = {
     "unknown-socket": replace(unknown.DIALECT, socket=True),
     **web.DIALECTS,
     **{name: dialect_of_fields(fields) for name, fields in plain.FIELDS.items()},
+    "bedrock-agent": replace(
+        dialect_of_fields(plain.FIELDS["bedrock-agent"]), plain_events=frozenset({"chunk"})
+    ),
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import orjson
 
 from milecastle.model import Json, Part
+from milecastle.providers import gemini_calls
 from milecastle.providers.answer import Answer
 from milecastle.providers.ask import Ask
 from milecastle.providers.dialect import Dialect
@@ -118,6 +119,8 @@ def part_of(part: dict[str, Json], place: str) -> list[Part]:
 
 
 def _function_call(value: dict[str, Json], place: str) -> list[Part]:
+    if gemini_calls.is_partial(value) or not value:  # taken as a piece; an empty one is the end
+        return []
     name, identifier = word(value.get("name")), word(value.get("id"))
     return [call(value.get("args"), f"{place}/args", name=name, call_id=identifier)]
 
@@ -159,6 +162,11 @@ def _code_result(value: dict[str, Json], place: str) -> list[Part]:
     return [Part("tool_call_response", text, f"{place}/output", "code_execution")]
 
 
+def _transcription(value: dict[str, Json], place: str) -> list[Part]:
+    text = string(value.get("text"))
+    return [Part("text", text, f"{place}/text")] if text else []
+
+
 READERS = {
     "functionCall": _function_call,
     "function_call": _function_call,
@@ -172,6 +180,7 @@ READERS = {
     "file_data": _file,
     "executableCode": _code,
     "executable_code": _code,
+    "audioTranscription": _transcription,
     "codeExecutionResult": _code_result,
     "code_execution_result": _code_result,
 }
@@ -253,7 +262,14 @@ def event(answer: Answer, name: str, value: Json) -> None:
         told = mapping(candidate)
         index = _index(told, position)
         here = f"{place}/candidates/{position}"
-        for part in content_parts(mapping(told.get("content")), f"{here}/content"):
+        content = mapping(told.get("content"))
+        for number, each in enumerate(items(content.get("parts"))):
+            called = mapping(first(mapping(each), "functionCall", "function_call"))
+            if gemini_calls.is_partial(called):
+                key = "functionCall" if "functionCall" in mapping(each) else "function_call"
+                inner = f"{here}/content/parts/{number}/{key}"
+                gemini_calls.take(answer, called, index, inner)
+        for part in content_parts(content, f"{here}/content"):
             take_part(answer, part, index)
         answer.finish(first(told, "finishReason", "finish_reason"), index)
         for key in ("groundingMetadata", "citationMetadata", "urlContextMetadata"):

@@ -67,6 +67,8 @@ _NAME = re.compile(r"[A-Za-z]{1,24}(?:_?[A-Za-z]{1,24}){0,8}")
 _CODED = re.compile(r"[A-Za-z0-9+/_=-]*")
 _PROSE = re.compile(r"(?<![^\W\d_])[^\W\d_]{2,}+[\s,;:.!?]++[^\W\d_]{2}")
 
+_RAW_PROSE = re.compile(rb"[A-Za-z]{2}[\s,;:.!?]++[A-Za-z]{2}")
+
 
 def leaves(value: Json, place: str = "") -> tuple[Leaf, ...]:
     """Return every string of ``value``, long integers and telling keys included."""
@@ -109,6 +111,11 @@ def is_structural(key: str, text: str) -> bool:
 def is_prose(text: str) -> bool:
     """Tell whether a text has at least two words."""
     return _PROSE.search(text) is not None
+
+
+def may_have_prose(raw: bytes) -> bool:
+    """Tell whether JSON may have a string with two words: cheaper than to look at each."""
+    return b"\\" in raw or not raw.isascii() or _RAW_PROSE.search(raw) is not None
 
 
 def is_telling(key: str) -> bool:

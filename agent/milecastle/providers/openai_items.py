@@ -28,6 +28,7 @@ CALLS: Mapping[str, str] = {
     "apply_patch_call": "operation",
     "image_generation_call": "revised_prompt",
     "tool_search_call": "arguments",
+    "program": "code",
 }
 """Type of item -> the field that holds what the tool is told."""
 
@@ -40,6 +41,7 @@ RESULTS: Mapping[str, str] = {
     "apply_patch_call_output": "output",
     "mcp_approval_response": "reason",
     "mcp_call": "output",
+    "program_output": "result",
     "mcp_list_tools": "tools",
     "tool_search_output": "tools",
     "file_search_call": "results",
@@ -74,6 +76,7 @@ def read_item(item: dict[str, Json], place: str) -> list[Part]:
     identifier = word(first(item, "call_id", "id"))
     name = word(item.get("name")) or kind.removesuffix("_output").removesuffix("_call")
     if (key := CALLS.get(kind)) is not None:
+        key = "actions" if key == "action" and "actions" in item else key  # a computer's, in one go
         parts.append(call(item.get(key), f"{place}/{key}", name=name, call_id=identifier))
     if (key := RESULTS.get(kind)) is not None and item.get(key) is not None:
         value = item[key]

@@ -64,6 +64,7 @@ def event(answer: Answer, name: str, value: Json) -> None:
         session = mapping(body.get("session"))
         answer.model = word(session.get("model")) or answer.model
         answer.conversation = answer.conversation or word(session.get("id"))
+        answer.claimed.add("/session")  # repeats what the client asked for
     elif kind == HEARD:
         if text := string(body.get("transcript")):
             answer.heard.append(Message("user", (Part("text", text, "/transcript"),)))
@@ -76,7 +77,9 @@ def event(answer: Answer, name: str, value: Json) -> None:
         openai_responses.event(answer, name, value)
         answer.usage = usage.sum_of(before, answer.usage)
         answer.ended = False
-    elif kind not in ECHOES:
+    elif kind in ECHOES:
+        answer.claimed.add("/item")
+    else:
         openai_responses.event(answer, name, value)
 
 

@@ -27,7 +27,8 @@ def request(ask: Ask) -> None:
     ask.take_parameters(body)
     ask.conversation = word(body.get("previous_response_id")) or _conversation(body)
     read_instructions(ask, body.get("instructions"), "/instructions")
-    read_input(ask, body.get("input"), "/input")
+    for key in ("input", "items"):  # items: of a conversation
+        read_input(ask, body.get(key), f"/{key}")
     for index, tool in enumerate(items(body.get("tools"))):
         ask.offer(tool, f"/tools/{index}")
     structured = mapping(mapping(body.get("text")).get("format"))
@@ -160,6 +161,7 @@ def event(answer: Answer, name: str, value: Json) -> None:
     elif kind in TERMINAL or kind in ("response.created", "response.queued"):
         told = mapping(body.get("response"))
         head(answer, told)
+        claim_echo(answer, told, "/response")
         if kind in TERMINAL:
             _complete(answer, told, kind)
     elif kind == "error":

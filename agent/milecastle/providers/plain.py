@@ -137,6 +137,18 @@ FIELDS: Mapping[str, Fields] = {
         reasons=("results/*/completionReason", "completionReason"),
         error="aws",
     ),
+    "bedrock-agent": Fields(
+        asks=("inputText", "input/text", "retrievalQuery/text", "input/textPrompt/text"),
+        system=("instruction",),
+        answers=("output/text", "retrievalResults/*/content/text"),
+        models=(
+            "foundationModel",
+            "retrieveAndGenerateConfiguration/knowledgeBaseConfiguration/modelArn",
+        ),
+        conversations=("sessionId",),
+        grows=("", "text"),
+        error="aws",
+    ),
     "llama": Fields(
         asks=("prompt",),
         answers=("generation",),

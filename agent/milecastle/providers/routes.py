@@ -146,6 +146,19 @@ ROWS: tuple[Row, ...] = (
         r"/v1internal:(?:generateContent|generateChat)$",
         everywhere=True,
     ),
+    _row(
+        "gemini-interactions",
+        "generate_content",
+        r"^/v\d\w*/(?:projects/[^/]+/locations/[^/]+/)?interactions$",
+        r"googleapis\.com$",
+    ),
+    _row(
+        "gemini-interactions",
+        "generate_content",
+        r"^/v\d\w*/(?:projects/[^/]+/locations/[^/]+/)?interactions/[^/]+$",
+        r"googleapis\.com$",
+        methods="GET",
+    ),
     _row("gemini", "embeddings", rf"{_GEMINI}:(?:batch)?[eE]mbedContents?$", everywhere=True),
     _row("gemini", "count_tokens", rf"{_GEMINI}:countTokens$", everywhere=True),
     _row("gemini", "create_cache", r"/cachedContents$"),
@@ -182,6 +195,20 @@ ROWS: tuple[Row, ...] = (
     ),
     _row("bedrock-invoke", "chat", rf"{_BEDROCK}/invoke$", everywhere=True),
     _row("bedrock-converse", "count_tokens", rf"{_BEDROCK}/count-tokens$", everywhere=True),
+    _row(
+        "bedrock-agent",
+        "invoke_agent",
+        r"^/agents/(?P<model>[^/]+)(?:/agentAliases/[^/]+)?/sessions/(?P<conversation>[^/]+)/text$",
+        r"^bedrock-agent",
+    ),
+    _row("bedrock-agent", "invoke_agent", r"^/agents/(?P<conversation>[^/]+)$", r"^bedrock-agent"),
+    _row(
+        "bedrock-agent",
+        "chat",
+        r"^/(?:retrieveAndGenerate(?:Stream)?|knowledgebases/[^/]+/retrieve|rerank|optimize-prompt"
+        r"|generateQuery|flows/[^/]+/aliases/[^/]+)$",
+        r"^bedrock-agent",
+    ),
     _row("amazon-q", "chat", r"/generateAssistantResponse$|/SendMessageStreaming$"),
     _row("amazon-q", "chat", r"^/$", r"^(?:codewhisperer|q)\..*amazonaws\.com$"),
     _row(
@@ -348,6 +375,12 @@ ROWS: tuple[Row, ...] = (
         r"/responses/(?P<conversation>resp_[^/]+)(?:/input_items)?$",
         methods="GET",
     ),
+    _row(
+        "mistral-conversations",
+        "chat",
+        r"^/v1/conversations(?:/(?P<conversation>[^/#]+)(?:/restart)?)?(?:#stream)?$",
+        r"mistral\.ai$",
+    ),
     _row("openai-responses", "chat", r"/v1/conversations(?:/(?P<conversation>[^/]+)(?:/items)?)?$"),
     _row(
         "openai-completions",
@@ -369,6 +402,7 @@ ROWS: tuple[Row, ...] = (
         r"/images/(?:generations|edits|variations)$",
         everywhere=True,
     ),
+    _row("openai-images", "video_generation", r"/v1/videos(?:/[^/]+/remix|/edits|/extensions)?$"),
     _row(
         "openai-audio", "speech", r"/audio/(?:transcriptions|translations|speech)$", everywhere=True
     ),

@@ -75,6 +75,7 @@ class Session:
         self._received += len(data)
         for value in _documents(data, strict=False):
             self._dialect.event(answer, "", value)
+            answer.conclude(value, data)
         deltas, answer.deltas = answer.deltas, []
         return deltas
 

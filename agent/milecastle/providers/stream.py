@@ -95,6 +95,7 @@ class Stream:
             self.answer.repeat("text", frame.payload.decode("utf-8", "replace"), "")
             return
         self._dialect.event(self.answer, frame.name, value)
+        self.answer.conclude(value, frame.payload)
         for hidden in overridden(frame.payload, value):
             for leaf in leaves(hidden):  # "!": it can be read, but not rewritten
                 self.answer.repeat("text", leaf.text, "!" + leaf.place)
@@ -104,11 +105,12 @@ class Stream:
         lines = Lines()
         frames = [*lines.feed(body), *lines.close()]
         try:
-            values = [read_lenient(frame.payload) for frame in frames]
+            values = [(read_lenient(frame.payload), frame.payload) for frame in frames]
         except ParseError:
             return False
-        for value in values:
+        for value, raw in values:
             self._dialect.event(self.answer, "", value)
+            self.answer.conclude(value, raw)
         return True
 
     def _document(self, body: bytes) -> None:
@@ -126,6 +128,7 @@ class Stream:
                 for index, each in enumerate(value):
                     self.answer.prefix = f"/{index}"
                     self._dialect.event(self.answer, "", each)
+                    self.answer.conclude(each, body)
                 self.answer.prefix = ""
             else:
                 self._dialect.response(self.answer, value)

@@ -60,6 +60,8 @@ NAMES: dict[str, str] = {
     "input_token_length": "input_tokens",
     "total_input_tokens": "input_tokens",
     "total_output_tokens": "output_tokens",
+    "total_cached_tokens": "cache_read_tokens",  # Gemini Interactions
+    "total_thought_tokens": "reasoning_tokens",
     "total_tokens": "input_tokens",  # embeddings and rankings say no more
 }
 """Path in the provider's usage object -> field of Usage. Of two names for one field the first
