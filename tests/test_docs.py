@@ -8,7 +8,7 @@ import pytest
 from milecastle import settings, wire
 from milecastle.catalogue import clients, reading
 from milecastle.cli.main import COMMANDS
-from milecastle.policy import ACTIONS, cases, conditions, document
+from milecastle.policy import ACTIONS, asking, cases, conditions, document
 from milecastle.yamldoc import Mapping, Scalar, Sequence, compose
 
 ROOT = Path(__file__).parents[1]
@@ -47,6 +47,8 @@ NAMED = {
             **document.RULE,
             **document.WHEN,
             **document.EXCEPTION,
+            **document.LIMIT,
+            **asking.WINDOW,
         },
     ),
     "a condition": (

@@ -94,6 +94,8 @@ class Process:
     argv: tuple[str, ...] = ()
     cwd: str | None = None
     user: str | None = None
+    groups: tuple[str | int, ...] = ()
+    """Numbers and, where known, names of its groups, the effective one first."""
     loginuid: int | None = None
     """The audit login uid: who logged in, also behind sudo and su. None where never set."""
     started: float | None = None
@@ -449,6 +451,16 @@ class Subject:
     model: str = ""
     process: Process | None = None
     direction: Direction = "request"
+    account: str = ""
+    """The kind of account that is used, where it shows."""
+    destination: str = ""
+    """The host name that the request goes to."""
+    host: str = ""
+    """The name of this machine."""
+    size: int | None = None
+    """Bytes of the message."""
+    tokens: int | None = None
+    """Of the exchange as billed; of a request, about."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,3 +1,5 @@
+from datetime import datetime
+
 import pytest
 from tests.policy.making import TODAY, found, policy, subject
 
@@ -118,6 +120,9 @@ NODE = Process(
     ancestry=(Ancestor(5, "bash", "/bin/bash"), Ancestor(1, "systemd", "/sbin/init")),
     cgroup="/user.slice/x.scope",
     container="0123456789ab",
+    groups=(1000, "alice", 998, "docker"),
+    script="/opt/claude/cli.js",
+    client="claude-code",
     pod=Pod("7", namespace="research", labels={"app": "chat", "team": "ml-eu"}),
 )
 
@@ -159,6 +164,21 @@ NODE = Process(
         ("process: {pod_labels: [app=none, team=ml-*]}", {"process": NODE}, True),
         ("process: {pod_labels: app}", {"process": NODE}, False),
         ("process: {pod_labels: '*'}", {"process": Process(7, "x", 0, pod=Pod("7"))}, False),
+        ("process: {script: '*/cli.js', client: claude-*}", {"process": NODE}, True),
+        ("process: {client: codex}", {"process": NODE}, False),
+        ("group: docker", {"process": NODE}, True),
+        ("group: 998", {"process": NODE}, True),
+        ("group: [1, 'wheel']", {"process": NODE}, False),
+        ("group: '*'", {"process": Process(7, "x", 0)}, False),
+        ("account: personal", {"account": "personal"}, True),
+        ("account: '*'", {}, False),
+        ("destination: '*.openai.com'", {"destination": "API.openai.com"}, True),
+        ("host: build-*", {"host": "build-7"}, True),
+        ("host: build-*", {"host": "laptop"}, False),
+        ('size: ">= 1000"', {"size": 1000}, True),
+        ('size: ">= 1000"', {"size": 999}, False),
+        ('size: "< 1000"', {}, False),
+        ('tokens: "> 5"', {"tokens": 6}, True),
         ("process: {exe: /usr/bin/node, comm: other}", {"process": NODE}, False),
     ],
 )
@@ -190,6 +210,50 @@ def test_a_condition_on_the_subject(when, given, matches):
 def test_a_condition_on_a_finding(when, finding, matches):
     made = policy(f"- {{id: x, action: block, when: {{finding: {{{when}}}}}}}")
     assert (verdict(made, finding)[0] == "block") is matches
+    assert verdict(made)[0] == "allow"
+
+
+@pytest.mark.parametrize(
+    ("direction", "way", "provenance", "matches"),
+    [
+        ("tool_result", "request", "tool_result", True),
+        ("tool_result", "request", "user", False),
+        ("tool_result", "response", "tool_result", False),
+        ("tool_call", "response", "tool_call", True),
+        ("tool_call", "response", "assistant", False),
+        ("tool_call", "request", "tool_call", False),
+        ("[request, tool_call]", "request", "user", True),
+        ("[request, tool_call]", "response", "tool_call", True),
+        ("[request, tool_call]", "response", "assistant", False),
+        ("[tool_call, tool_result]", "request", "tool_result", True),
+    ],
+)
+def test_tool_calls_and_results_are_ways_of_their_own(direction, way, provenance, matches):
+    made = policy(f"- {{id: x, action: block, when: {{direction: {direction}, finding: {{}}}}}}")
+    given = found(provenance=provenance)
+    assert (verdict(made, given, direction=way)[0] == "block") is matches
+
+
+@pytest.mark.parametrize(
+    ("time", "at", "matches"),
+    [
+        ("{days: [mon, fri]}", "2027-01-15T12:00", True),  # a Friday
+        ("{days: sat}", "2027-01-15T12:00", False),
+        ("{from: '08:00', to: '18:00'}", "2027-01-15T08:00", True),
+        ("{from: '08:00', to: '18:00'}", "2027-01-15T18:00", False),
+        ("{from: '22:00', to: '06:00', days: fri}", "2027-01-15T23:00", True),
+        ("{from: '22:00', to: '06:00', days: fri}", "2027-01-16T05:59", True),
+        ("{from: '22:00', to: '06:00', days: fri}", "2027-01-15T05:59", False),
+        ("{from: '08:00', to: '09:00', zone: Asia/Tokyo}", "2027-01-14T23:30", True),
+        ("{from: '08:00', zone: America/New_York}", "2027-07-15T12:00", True),  # summer time
+        ("{from: '08:00', zone: America/New_York}", "2027-01-15T12:30", False),
+        ("[{days: sat}, {days: fri, to: '13:00'}]", "2027-01-15T12:00", True),
+    ],
+)
+def test_a_window_of_time(time, at, matches):
+    made = policy(f"- {{id: x, action: block, when: {{time: {time}}}}}")
+    now = datetime.fromisoformat(f"{at}:00+00:00").timestamp()
+    assert (verdict(made, now=now)[0] == "block") is matches
     assert verdict(made)[0] == "allow"
 
 

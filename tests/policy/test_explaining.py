@@ -161,10 +161,10 @@ FINDINGS = st.lists(
 
 def slowly(made: Policy, who: Subject, findings, now):
     """Decide as docs/POLICY.md says it, with no regard for speed."""
-    fitting = [rule for rule in made.rules if unmet(rule, who) is None]
+    fitting = [rule for rule in made.rules if unmet(rule, who, now) is None]
 
     def takes(rule, left):
-        mine = [each for each in left if covered(rule, each)]
+        mine = [each for each in left if covered(rule, each, who)]
         count = rule.when.count
         return [] if count and not count.holds(sum(each.count for each in mine)) else mine
 

@@ -19,13 +19,15 @@ from milecastle.host.arguments import masked
 from milecastle.host.cgroups import cgroup_path
 from milecastle.host.containers import place
 from milecastle.host.hashes import ExecutableHashes
-from milecastle.host.users import user_name
+from milecastle.host.users import group_name, user_name
 from milecastle.model import Ancestor, Pod, Process
 
 ARGV_BYTES = 16 << 10
 """Arguments beyond this many bytes are cut."""
 ARGV_COUNT = 256
 ANCESTORS = 64
+GROUPS = 64
+STATUS_BYTES = 64 << 10
 UNSET_LOGINUID = (1 << 32) - 1
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
@@ -104,6 +106,7 @@ class ProcessTable:
             argv=masked(argv),
             cwd=self._link(pid, "cwd"),
             user=user_name(uid),
+            groups=self._groups(pid),
             loginuid=self._loginuid(pid),
             started=self._boot + stat.start_ticks * TICK_NS / 1e9,
             ancestry=tuple(self._ancestry(stat)),
@@ -143,6 +146,19 @@ class ProcessTable:
             return ()
         words = raw.rstrip(b"\0").split(b"\0") if raw else []
         return tuple(word.decode(errors="replace") for word in words[:ARGV_COUNT])
+
+    def _groups(self, pid: int) -> tuple[str | int, ...]:
+        """Return the groups by number and name: the effective one, then the others."""
+        try:
+            with (self._proc / str(pid) / "status").open("rb") as file:
+                lines = file.read(STATUS_BYTES).split(b"\n")
+            fields = dict(line.partition(b":")[::2] for line in lines)
+            effective = fields[b"Gid"].split()[1:2]
+            gids = [int(each) for each in (*effective, *fields[b"Groups"].split())]
+        except (OSError, ValueError, KeyError):
+            return ()
+        unique = dict.fromkeys(gids[:GROUPS])
+        return tuple(word for gid in unique for word in (gid, group_name(gid)) if word is not None)
 
     def _loginuid(self, pid: int) -> int | None:
         try:

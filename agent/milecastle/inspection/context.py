@@ -18,3 +18,5 @@ class Context:
     cookie: int | None = None
     """The connection's; None in a replay."""
     process: Process | None = None
+    account: str = ""
+    """The kind of account that is used at the service, where it shows."""

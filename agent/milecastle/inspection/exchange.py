@@ -40,6 +40,8 @@ from milecastle.providers import Format
 if TYPE_CHECKING:
     from milecastle.inspection.inspector import Inspector
 
+BYTES_A_TOKEN = 4
+"""About; of what is on its way nobody knows better before the provider counts."""
 ROUNDS = 3
 """How often a rewritten body is read again before it is given up and refused."""
 
@@ -236,7 +238,8 @@ class Inspection:
 
     def subject(self, direction: Direction) -> Subject:
         """Return what the policy's rules can match on."""
-        service = self.service
+        service, told = self.service, self.told
+        asking = direction == "request"
         return Subject(
             service=service.id if service else None,
             category=service.category if service else "",
@@ -245,6 +248,11 @@ class Inspection:
             model=self.exchange.response_model or self.exchange.request_model or "",
             process=self.context.process,
             direction=direction,
+            account=self.context.account,
+            destination=self.head.host,
+            host=self.inspector.host,
+            size=told.request_bytes if asking else told.response_bytes,
+            tokens=told.request_bytes // BYTES_A_TOKEN if asking else used(self.exchange),
         )
 
     def judge(self, direction: Direction, findings: Sequence[Finding]) -> Decision:
@@ -294,3 +302,11 @@ class Inspection:
         if self._session is not None:
             self.exchange = self._session.exchange
         return record(self, ended, first_byte_ms)
+
+
+def used(exchange: Exchange) -> int | None:
+    """Return the tokens that an exchange was billed, asked and answered; None where untold."""
+    told = exchange.usage
+    if told.input_tokens is None and told.output_tokens is None:
+        return None
+    return (told.input_tokens or 0) + (told.output_tokens or 0)

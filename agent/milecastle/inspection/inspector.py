@@ -28,11 +28,14 @@ class Inspector:
         capture: Capture = "redacted",
         threads: Threads | None = None,
         continuity: Continuity | None = None,
+        host: str = "",
     ) -> None:
+        """``host`` is the machine's name, for rules that ask for it."""
         self.catalogue = catalogue
         self.engine = engine
         self.policy = policy
         self.capture = capture
+        self.host = host
         self.threads = threads or Threads(engine.key)
         self.continuity = continuity or Continuity(engine.key)
         self._acting = {
@@ -77,6 +80,7 @@ class Inspector:
             capture=self.capture,
             threads=self.threads,
             continuity=self.continuity,
+            host=self.host,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from milecastle.catalogue import Catalogue
@@ -51,6 +52,11 @@ class Given:
     model: str = ""
     direction: Direction = "request"
     process: Process | None = None
+    account: str = ""
+    destination: str = ""
+    host: str = ""
+    size: int | None = None
+    tokens: int | None = None
     now: float | None = None
     over: tuple[str, ...] = ()
     """The rules whose limit is reached."""
@@ -120,13 +126,48 @@ def share() -> Shape[float]:
     return Shape(read, {"type": "number", "minimum": 0, "maximum": 1})
 
 
+def moment() -> Shape[float]:
+    """A day, or a minute of it, in UTC; read as Unix time."""
+    days = day()
+    written = text("a time", r"[0-9-]{10}T[0-9]{2}:[0-9]{2}", hint="such as 2027-01-15T08:30")
+
+    def read(node: Node, report: Report) -> float | None:
+        if not isinstance(node, Scalar) or "T" not in node.text:
+            return days.read(node, report)
+        value = written.read(node, report)
+        if value is None:
+            return None
+        try:
+            return datetime.fromisoformat(f"{value}:00+00:00").timestamp()
+        except ValueError:
+            report.at(node, f"there is no {value}")
+            return None
+
+    return Shape(read, {"anyOf": [days.schema, written.schema]})
+
+
 WORD = text("text", limit=1024)
+OF_PROCESS = (
+    *("exe", "comm", "user", "script", "client"),
+    *("sha256", "container", "cgroup", "namespace"),
+)
 PROCESS: dict[str, Field] = {
     **{
         key: Field(WORD, f"Its {key}.")
-        for key in ("exe", "comm", "user", "sha256", "container", "cgroup", "namespace")
+        for key in (
+            "exe",
+            "comm",
+            "user",
+            "script",
+            "client",
+            "sha256",
+            "container",
+            "cgroup",
+            "namespace",
+        )
     },
     "uid": Field(number(0, 2**32 - 1), "Its user's number."),
+    "groups": Field(sequence(WORD), "Its groups."),
     "argv": Field(sequence(WORD), "Its arguments."),
     "ancestry": Field(sequence(WORD), "The executables of its ancestors, parent first."),
     "pod_labels": Field(sequence(WORD), "Labels of its pod: app=chat."),
@@ -146,8 +187,13 @@ GIVEN: dict[str, Field] = {
     "operation": Field(WORD, "chat, embeddings, ..."),
     "model": Field(WORD, "The model that the request names."),
     "direction": Field(choice("request", "response"), "Which way."),
+    "account": Field(WORD, "The kind of account."),
+    "destination": Field(WORD, "The host name that the request goes to."),
+    "host": Field(WORD, "The name of this machine."),
+    "size": Field(number(0, 10**12), "Bytes of the message."),
+    "tokens": Field(number(0, 10**12), "Tokens."),
     "process": Field(record(lambda **k: process(**{"ancestry": (), **k}), PROCESS), "Who."),
-    "now": Field(day(), "The day, for exceptions."),
+    "now": Field(moment(), "A day, or a moment of it: 2027-01-15T08:30 (UTC)."),
     "over": Field(sequence(WORD), "The rules whose limit is reached."),
     "findings": Field(sequence(record(finding, FINDING)), "What was found."),
 }
@@ -203,6 +249,11 @@ def run(policy: Policy, case: Case, services: Mapping[str, Service]) -> Outcome:
         given.model,
         given.process,
         given.direction,
+        given.account,
+        given.destination,
+        given.host,
+        given.size,
+        given.tokens,
     )
     decision = policy.decide(subject, given.findings, now=given.now, over=given.over)
     would = decision.would.action if decision.would else None

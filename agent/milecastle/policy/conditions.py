@@ -6,15 +6,22 @@ condition does not hold; so an exception never covers what could not be told.
 
 from __future__ import annotations
 
-import operator
-import re
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from milecastle.model import Finding, Process, Severity, Standing, Subject
-from milecastle.policy.patterns import any_of
-from milecastle.yamldoc import Field, Node, Report, Scalar, Shape, choice, one_or_many, text
+from milecastle.model import Finding, Process, Standing, Subject
+from milecastle.policy.asking import (
+    Test,
+    accounts,
+    comparison,
+    directions,
+    globs,
+    hashes,
+    severities,
+    windows,
+    words,
+)
+from milecastle.yamldoc import Field, Shape
 
 FINDING_CATEGORIES = ("secret", "pii", "injection", "tool", "document", "marking", "usage")
 PROVENANCES = (
@@ -28,23 +35,8 @@ PROVENANCES = (
     "file",
     "web",
 )
-COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    ">": operator.gt,
-    "<": operator.lt,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Test:
-    """One condition of one rule."""
-
-    key: str
-    """Where it stands in the document: ``process.exe``."""
-    wants: str
-    """In words. Tests of one key with equal words are equal."""
-    holds: Callable[[Any], bool]
+WITHIN = {"tool_call": "response", "tool_result": "request"}
+"""What travels inside a message, and which way that goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,108 +47,6 @@ class Condition[S]:
     doc: str
     value: Callable[[S], Hashable | None]
     """Hashable, for verdicts are found by value; None where it is not known."""
-
-
-def tested[V](shape: Shape[V], make: Callable[[V], Test]) -> Shape[Test]:
-    """Return the shape that reads the same and makes a test of it."""
-
-    def read(node: Node, report: Report) -> Test | None:
-        value = shape.read(node, report)
-        return None if value is None else make(value)
-
-    return Shape(read, shape.schema)
-
-
-def globs(key: str, *, fold: bool = False, every: bool = False) -> Shape[Test]:
-    """Words with wildcards; with ``every``, the value is a tuple and one element has to fit."""
-
-    def make(patterns: tuple[str, ...]) -> Test:
-        fits = any_of(patterns, fold=fold)
-        holds = (lambda values: any(map(fits, values))) if every else fits
-        return Test(key, " or ".join(patterns), holds)
-
-    return tested(one_or_many(text("a word; *, ? and [ab] are wildcards", limit=256)), make)
-
-
-def words(key: str, *known: str) -> Shape[Test]:
-    """Words of a closed set."""
-    return tested(one_or_many(choice(*known)), lambda chosen: any_word(key, chosen))
-
-
-def any_word(key: str, chosen: tuple[str, ...]) -> Test:
-    return Test(key, " or ".join(chosen), frozenset(chosen).__contains__)
-
-
-def hashes(key: str) -> Shape[Test]:
-    """SHA-256 sums in hexadecimal."""
-
-    def make(sums: tuple[str, ...]) -> Test:
-        return any_word(key, tuple(each.lower() for each in sums))
-
-    return tested(one_or_many(text("a SHA-256 in hexadecimal", "[0-9a-fA-F]{64}")), make)
-
-
-def users(key: str) -> Shape[Test]:
-    """User names with wildcards, and numbers. The value is (name or None, uid)."""
-    name = text("a user's name or number", limit=256)
-
-    def one(node: Node, report: Report) -> str | None:
-        number = isinstance(node, Scalar) and re.fullmatch("[0-9]{1,10}", node.text)
-        return node.text if number and isinstance(node, Scalar) else name.read(node, report)
-
-    def make(chosen: tuple[str, ...]) -> Test:
-        uids = frozenset(int(each) for each in chosen if each.isdecimal())
-        fits = any_of(each for each in chosen if not each.isdecimal())
-
-        def holds(value: tuple[str | None, int]) -> bool:
-            return value[1] in uids or (value[0] is not None and fits(value[0]))
-
-        return Test(key, " or ".join(chosen), holds)
-
-    shape = Shape(one, {"anyOf": [name.schema, {"type": "integer", "minimum": 0}]})
-    return tested(one_or_many(shape), make)
-
-
-def comparison(key: str, example: str) -> Shape[Test]:
-    """A comparison with a number: ``">= 0.8"``."""
-    written = text(
-        "a comparison", r"(?:>=|<=|>|<) *[0-9]{1,9}(?:\.[0-9]{1,6})?", hint=f'such as "{example}"'
-    )
-
-    def make(words: str) -> Test:
-        sign, limit = split(words)
-        compare, bound = COMPARISONS[sign], float(limit)
-        return Test(key, f"{sign} {limit}", lambda value: compare(value, bound))
-
-    return tested(written, make)
-
-
-def severities(key: str) -> Shape[Test]:
-    """One severity, a list of them, or a comparison: ``">= high"``."""
-    names = [str(each) for each in Severity]
-    pattern = rf"(?:>=|<=|>|<) *(?:{'|'.join(names)})"
-    compared = text("a severity", pattern, hint='such as ">= high"')
-    listed = one_or_many(choice(*names))
-
-    def read(node: Node, report: Report) -> Test | None:
-        if not (isinstance(node, Scalar) and node.text[:1] in {">", "<"}):
-            chosen = listed.read(node, report)
-            return any_word(key, chosen) if chosen else None
-        written = compared.read(node, report)
-        if written is None:
-            return None
-        sign, bound = split(written)
-        compare, limit = COMPARISONS[sign], Severity(bound).rank
-        return Test(key, f"{sign} {bound}", lambda value: compare(Severity(value).rank, limit))
-
-    return Shape(read, {"anyOf": [listed.schema, compared.schema]})
-
-
-def split(comparison: str) -> tuple[str, str]:
-    """Return sign and bound of ``>= x``."""
-    sign = re.match("[<>]=?", comparison)
-    assert sign, comparison
-    return sign[0], comparison[sign.end() :].strip()
 
 
 def of_process(value: Callable[[Process], Hashable | None]) -> Callable[[Subject], Hashable | None]:
@@ -197,16 +87,41 @@ SUBJECT: Mapping[str, Condition[Subject]] = {
         lambda s: s.model or None,
     ),
     "direction": Condition(
-        words("direction", "request", "response"),
-        "What goes to the model, or what comes back.",
+        directions("direction", WITHIN),
+        "What goes to the model (tool results in it), or what comes back (tool calls in it).",
         lambda s: s.direction,
     ),
+    "account": Condition(
+        globs("account"),
+        "The kind of account that is used: personal, organisation, ...",
+        lambda s: s.account or None,
+    ),
+    "destination": Condition(
+        globs("destination", fold=True),
+        "The host name that the request goes to.",
+        lambda s: s.destination or None,
+    ),
+    "host": Condition(
+        globs("host", fold=True), "The name of this machine.", lambda s: s.host or None
+    ),
+    "size": Condition(comparison("size", ">= 1000000"), "Bytes of the message.", lambda s: s.size),
+    "tokens": Condition(
+        comparison("tokens", ">= 100000"),
+        "Tokens of the exchange as billed; of a request, a quarter of its bytes.",
+        lambda s: s.tokens,
+    ),
     "user": Condition(
-        users("user"),
+        accounts("user", "user"),
         "Name or number of the process's user.",
-        of_process(lambda p: (p.user, p.uid)),
+        of_process(lambda p: (p.user, p.uid) if p.user else (p.uid,)),
+    ),
+    "group": Condition(
+        accounts("group", "group"),
+        "Name or number of one of the process's groups.",
+        of_process(lambda p: p.groups or None),
     ),
 }
+TIME = Field(windows("time"), "When: days, from, to, zone; one window or several.")
 PROCESS: Mapping[str, Condition[Subject]] = {
     "exe": Condition(
         globs("process.exe"), "The executable's path; * crosses /.", of_process(lambda p: p.exe)
@@ -219,13 +134,23 @@ PROCESS: Mapping[str, Condition[Subject]] = {
     "sha256": Condition(
         hashes("process.sha256"), "Hash of the executable.", of_process(lambda p: p.sha256)
     ),
+    "script": Condition(
+        globs("process.script"),
+        "Of an interpreter, what it runs: a path, -m module.",
+        of_process(lambda p: p.script),
+    ),
+    "client": Condition(
+        globs("process.client"),
+        "The AI client that it is: claude-code, codex, ...",
+        of_process(lambda p: p.client),
+    ),
     "argv": Condition(
-        globs("process.argv", every=True),
+        globs("process.argv"),
         "One argument fits; a process can choose them.",
         of_process(lambda p: p.argv or None),
     ),
     "ancestry": Condition(
-        globs("process.ancestry", every=True),
+        globs("process.ancestry"),
         "An ancestor's executable or name fits.",
         of_process(lambda p: lineage(p) or None),
     ),
@@ -238,7 +163,7 @@ PROCESS: Mapping[str, Condition[Subject]] = {
         of_process(lambda p: p.pod.namespace if p.pod else None),
     ),
     "pod_labels": Condition(
-        globs("process.pod_labels", every=True),
+        globs("process.pod_labels"),
         "A label of its pod fits: app=chat.",
         of_process(lambda p: labels(p) or None),
     ),
@@ -265,6 +190,31 @@ FINDING: Mapping[str, Condition[Finding]] = {
         lambda f: f.provenance,
     ),
 }
+
+
+def passages(chosen: Test) -> Test | None:
+    """Return what a test of directions asks of a finding: ``request user``; None: nothing."""
+    ways = chosen.wants.split(" or ")
+    if not WITHIN.keys() & set(ways):
+        return None
+    fitting = [
+        f"{WITHIN.get(way, way)} {each}"
+        for way in ways
+        for each in ([way] if way in WITHIN else PROVENANCES)
+    ]
+    return Test("direction", chosen.wants, frozenset(fitting))
+
+
+def passage(subject: Subject, finding: Finding) -> str:
+    """Return which way a finding goes, and where it stands in the message."""
+    return f"{subject.direction} {finding.provenance}"
+
+
+def minute(now: float | None) -> int | None:
+    """Return the value that windows of time look at; None where the time is not known."""
+    return None if now is None else int(now // 60)
+
+
 COUNT = Field(
     comparison("finding.count", ">= 5"),
     'How many matches all findings that fit the other keys have together: ">= 5".',

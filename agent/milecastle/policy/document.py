@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 
 from milecastle.model import Action, Json, Mode, OnFailure, Style
 from milecastle.policy.actions import ACTIONS
-from milecastle.policy.conditions import COUNT, FINDING, PROCESS, SUBJECT, Condition, Test
+from milecastle.policy.asking import Test
+from milecastle.policy.conditions import (
+    COUNT,
+    FINDING,
+    PROCESS,
+    SUBJECT,
+    TIME,
+    WITHIN,
+    Condition,
+    passages,
+)
 from milecastle.policy.limiting import SPANS, WHO, Limit
 from milecastle.yamldoc import (
     Field,
@@ -27,7 +37,7 @@ from milecastle.yamldoc import (
 MOST_RULES = 5000
 OF_SERVICE = frozenset({"service", "category", "standing"})
 """What is known of a connection before anything was said on it, whoever makes it."""
-AT_CONNECT = OF_SERVICE | {"user"} | {f"process.{key}" for key in PROCESS}
+AT_CONNECT = OF_SERVICE | {"user", "group", "host"} | {f"process.{key}" for key in PROCESS}
 """The same, with who makes it."""
 
 
@@ -39,6 +49,15 @@ class When:
     finding: Mapping[str, Test] | None = None
     """Conditions on one finding, all on the same; None where the rule asks for no finding."""
     count: Test | None = None
+    time: Test | None = None
+    passage: Test | None = None
+    """What ``direction`` asks of a finding: that it stands in a tool call, or in a tool result."""
+
+    @property
+    def asks(self) -> frozenset[str]:
+        """The keys that it has, finding as one."""
+        others = {"finding": self.finding, "time": self.time}
+        return frozenset(self.subject) | {key for key, test in others.items() if test is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +153,17 @@ def conditions[S](table: Mapping[str, Condition[S]]) -> dict[str, Field]:
 
 def when(**written: Test | dict[str, Test]) -> When:
     """Put the conditions of a ``when`` where they are looked at."""
-    finding = written.pop("finding", None)
+    finding, time = written.pop("finding", None), written.pop("time", None)
     process = written.pop("process", {})
     assert isinstance(process, dict)
     subject = {key: test for key, test in written.items() if isinstance(test, Test)}
     subject |= {test.key: test for test in process.values()}
+    made = When(subject, time=time if isinstance(time, Test) else None)
     if not isinstance(finding, dict):
-        return When(subject)
-    return When(subject, {k: v for k, v in finding.items() if k != "count"}, finding.get("count"))
+        return made
+    inside = passages(subject["direction"]) if "direction" in subject else None
+    others = {key: test for key, test in finding.items() if key != "count"}
+    return replace(made, finding=others, count=finding.get("count"), passage=inside)
 
 
 def failure() -> Shape[Failure]:
@@ -195,8 +217,13 @@ def limit() -> Shape[Limit]:
 def contradictions(rule: Rule) -> Iterator[tuple[str, str]]:
     """Yield (what, hint) for keys of a rule that do not go together."""
     when = rule.when
-    asks = when.subject.keys() | ({"finding"} if when.finding is not None else set())
-    too_late = ", ".join(sorted(asks - AT_CONNECT))
+    too_late = ", ".join(sorted(when.asks - AT_CONNECT))
+    direction = when.subject.get("direction")
+    inside = WITHIN.keys() & set(direction.wants.split(" or ")) if direction else ()
+    if inside and when.finding is None:
+        yield f"{' and '.join(sorted(inside))} without a finding", "add `finding` to `when`"
+    if rule.limit and direction and not direction.holds("request"):
+        yield "limit counts requests, and it asks for answers", "take `direction` out of `when`"
     if ACTIONS[rule.action].needs_finding and when.finding is None:
         yield f"{rule.action} acts on findings, and it asks for none", "add `finding` to `when`"
     if rule.action is Action.REFUSE and too_late:
@@ -215,7 +242,7 @@ def contradictions(rule: Rule) -> Iterator[tuple[str, str]]:
         yield f"an exception with the action {rule.action}", "the action of an exception is allow"
     if rule.mode is not None:
         yield "an exception has no mode", "leave `mode` out; it counts in both"
-    if not (when.subject or when.finding or when.count):
+    if not (when.subject or when.finding or when.count or when.time):
         yield "an exception from everything", "say in `when` what it covers"
 
 
@@ -236,6 +263,7 @@ EXCEPTION: dict[str, Field] = {
 }
 WHEN: dict[str, Field] = {
     **conditions(SUBJECT),
+    "time": TIME,
     "process": Field(record(dict, conditions(PROCESS)), "The process that speaks."),
     "finding": Field(
         record(dict, {**conditions(FINDING), "count": COUNT}),

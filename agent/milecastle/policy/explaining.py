@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from milecastle.model import Finding, Subject
-from milecastle.policy.conditions import FINDING
+from milecastle.policy.conditions import FINDING, minute, passage
 from milecastle.policy.document import Rule
 from milecastle.policy.matching import VALUES, Matches
 
@@ -30,18 +30,19 @@ def explain(
     valid: int,
     subject: Subject,
     findings: Sequence[Finding],
+    now: float | None = None,
 ) -> list[Step]:
     """Return one step for each rule, in order. ``valid``: the exceptions still in force."""
     steps = []
     for number, rule in enumerate(rules):
         matched = bool(matches.rules >> number & 1)
         fit: list[Finding] = []
-        if (missing := unmet(rule, subject)) is not None:
+        if (missing := unmet(rule, subject, now)) is not None:
             why = missing
         elif rule.exception and not valid >> number & 1:
             why = "the exception has expired"
         else:
-            fit = [each for each in findings if covered(rule, each)]
+            fit = [each for each in findings if covered(rule, each, subject)]
             if rule.exception is None:
                 fit = [each for each in fit if each not in matches.excepted]
             why = in_words(rule, fit, matched=matched, excepted=bool(matches.excepted))
@@ -50,8 +51,12 @@ def explain(
     return steps
 
 
-def unmet(rule: Rule, subject: Subject) -> str | None:
+def unmet(rule: Rule, subject: Subject, now: float | None = None) -> str | None:
     """Return the first condition on the subject that does not hold, in words."""
+    if rule.when.time and (at := minute(now)) is None:
+        return "the time is not known"
+    if rule.when.time and not rule.when.time.holds(at):
+        return f"it is not the time: {rule.when.time.wants}"
     for key, test in rule.when.subject.items():
         value = VALUES[key](subject)
         if value is None:
@@ -61,9 +66,12 @@ def unmet(rule: Rule, subject: Subject) -> str | None:
     return None
 
 
-def covered(rule: Rule, finding: Finding) -> bool:
+def covered(rule: Rule, finding: Finding, subject: Subject) -> bool:
     """Tell whether one finding fits a rule, the count aside."""
     wanted = rule.when.finding
+    inside = rule.when.passage
+    if inside and not inside.holds(passage(subject, finding)):
+        return False
     return wanted is not None and all(
         test.holds(FINDING[key].value(finding)) for key, test in wanted.items()
     )
@@ -74,7 +82,7 @@ def in_words(rule: Rule, fit: Sequence[Finding], *, matched: bool, excepted: boo
     if rule.when.finding is None:
         if not matched:
             return "an exception takes this rule away"
-        return "all conditions hold" if rule.when.subject else "it has no conditions"
+        return "all conditions hold" if rule.when.asks else "it has no conditions"
     total = sum(each.count for each in fit)
     if rule.when.count and not matched and fit:
         return f"count is {total}, the rule wants {rule.when.count.wants}"

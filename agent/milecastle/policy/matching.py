@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from milecastle.model import Finding, Subject
 from milecastle.policy.columns import Column, bits
-from milecastle.policy.conditions import FINDING, PROCESS, SUBJECT
+from milecastle.policy.conditions import FINDING, PROCESS, SUBJECT, minute, passage
 from milecastle.policy.document import Rule
 
 VALUES = {
@@ -55,15 +55,17 @@ class Matcher:
             for key, condition in FINDING.items()
             if (column := Column([(rule.when.finding or {}).get(key) for rule in rules])).asks
         ]
+        self._time = Column([rule.when.time for rule in rules])
+        self._passage = Column([rule.when.passage for rule in rules])
         ending = sorted((r.exception.expires, n) for n, r in enumerate(rules) if r.exception)
         self._ends = [expires for expires, _ in ending]
         self._still = [mask_of(())]
         for _, number in reversed(ending):
             self._still.insert(0, self._still[0] | 1 << number)
 
-    def applicable(self, subject: Subject) -> int:
-        """Return the rules whose conditions on the subject hold."""
-        rules = self._all
+    def applicable(self, subject: Subject, now: float | None = None) -> int:
+        """Return the rules whose conditions on the subject and the time hold."""
+        rules = self._time.accepts(minute(now)) if self._time.asks else self._all
         for value, column in self._subject:
             rules &= column.accepts(value(subject))
         return rules
@@ -73,13 +75,15 @@ class Matcher:
         return 0 if now is None else self._still[bisect_right(self._ends, now)]
 
     def match(self, subject: Subject, findings: Sequence[Finding], now: float | None) -> Matches:
-        applicable = self.applicable(subject)
+        applicable = self.applicable(subject, now)
         asking = applicable & self._on_findings
         covers = []
         for finding in findings:
             mask = asking
             for value, column in self._finding:
                 mask &= column.accepts(value(finding))
+            if self._passage.asks:
+                mask &= self._passage.accepts(passage(subject, finding))
             covers.append(mask)
         plain = applicable & ~self._on_findings
         valid = applicable & self.valid(now)

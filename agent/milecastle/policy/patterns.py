@@ -10,6 +10,8 @@ LONGEST_VALUE = 4096
 """Characters of a value that are looked at. Paths end here, and no model's name is as long."""
 
 _WILD = re.compile(r"[*?\[]")
+_PIECES = re.compile(r"[*?]|\[.*\]|\[.*", re.DOTALL)
+"""From the first bracket to the last is left out: where a set ends is `fnmatch`'s matter."""
 
 
 def is_glob(pattern: str) -> bool:
@@ -35,6 +37,15 @@ def any_of(patterns: Iterable[str], *, fold: bool = False) -> Callable[[str], bo
         return value in words or (matches is not None and matches(value) is not None)
 
     return fits
+
+
+def literals(pattern: str) -> tuple[str, str, str]:
+    """Return what every fitting word begins with, holds somewhere, and ends with.
+
+    A set in brackets counts as a wildcard as a whole; nothing of it is a literal.
+    """
+    pieces = _PIECES.split(pattern)
+    return pieces[0], max(pieces, key=len), pieces[-1]
 
 
 class Closest[T]:

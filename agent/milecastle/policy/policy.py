@@ -104,9 +104,7 @@ class Policy:
             rule
             for action in (Action.REFUSE, Action.BLOCK)
             for rule in about_all
-            if rule.action is action
-            and rule.mode == "enforce"
-            and rule.when.subject.keys() <= OF_SERVICE
+            if rule.action is action and rule.mode == "enforce" and rule.when.asks <= OF_SERVICE
         ]
         services, failure = document.services, document.on_failure
         self._standings = Closest(
@@ -131,7 +129,13 @@ class Policy:
         """Tell whether traffic to a service is decrypted: the catalogue may, the policy lets."""
         return service.decrypt and (service.id == SELFTEST.id or not self._passed(service.id))
 
-    def on_failure(self, service: Service | None, subject: Subject | None = None) -> OnFailure:
+    def on_failure(
+        self,
+        service: Service | None,
+        subject: Subject | None = None,
+        *,
+        now: float | None = None,
+    ) -> OnFailure:
         """Return what happens where the inspection could not be done.
 
         Enforced rules with an ``on_failure`` of their own speak first, if all that they ask of
@@ -139,11 +143,11 @@ class Policy:
         several, closed wins. Then the document's word on the service, then its default.
         """
         given = subject or self._caller(service, None)
-        speaking = self._failing and self._failing & self._matcher.applicable(given)
+        speaking = self._failing and self._failing & self._matcher.applicable(given, now)
         said = {
             rule.on_failure
             for rule in map(self.rules.__getitem__, bits(speaking))
-            if subject or rule.when.subject.keys() <= OF_SERVICE
+            if subject or rule.when.asks - {"finding"} <= OF_SERVICE
         }
         if said:
             return "closed" if "closed" in said else "open"
@@ -174,7 +178,7 @@ class Policy:
             return False
         return bool(self._opening & self._matcher.applicable(self._caller(service, process)))
 
-    def charges(self, subject: Subject) -> tuple[Charge, ...]:
+    def charges(self, subject: Subject, *, now: float | None = None) -> tuple[Charge, ...]:
         """Return what a request counts against; rules in monitor mode count too.
 
         Those whose limit is reached are what ``decide`` is told as ``over``.
@@ -182,7 +186,7 @@ class Policy:
         if not self._limiting or subject.direction != "request":
             return ()
         counting = map(
-            self.rules.__getitem__, bits(self._limiting & self._matcher.applicable(subject))
+            self.rules.__getitem__, bits(self._limiting & self._matcher.applicable(subject, now))
         )
         return tuple(
             charge(rule.id, rule.limit, subject, rule.mode or self.mode)
@@ -231,7 +235,7 @@ class Policy:
     ) -> list[Step]:
         """Say rule by rule why it matched or did not, in the policy's order."""
         matches = self._matcher.match(subject, findings, now)
-        return explain(self.rules, matches, self._matcher.valid(now), subject, findings)
+        return explain(self.rules, matches, self._matcher.valid(now), subject, findings, now)
 
     def _split(
         self, matched: int, subject: Subject, findings: Sequence[Finding], covers: Sequence[int]

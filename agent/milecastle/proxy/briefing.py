@@ -47,7 +47,8 @@ class Briefing:
     def _orders(self, rules: policy.Policy, key: bytes, capture: str) -> Orders:
         engine = detect.Engine(self._rules, key=key)
         engine.warm_up()
-        inspector = inspection.Inspector(self.catalogue, engine, rules, capture=capture)
+        host = os.uname().nodename
+        inspector = inspection.Inspector(self.catalogue, engine, rules, capture=capture, host=host)
         return Orders(self.catalogue, rules, inspector)
 
 

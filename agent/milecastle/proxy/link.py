@@ -270,7 +270,7 @@ def read_process(attribution: Mapping[str, Any]) -> Process | None:
         return None
     try:
         values = dict(told)
-        for name in ("argv", "marks"):
+        for name in ("argv", "marks", "groups"):
             values[name] = tuple(values.get(name) or ())
         values["ancestry"] = tuple(Ancestor(**each) for each in values.get("ancestry") or ())
         if pod := values.get("pod"):
