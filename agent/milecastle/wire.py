@@ -83,6 +83,8 @@ WORKER: Mapping[str, Row] = {
 """`worker.sock`. ``hello`` is answered with the configuration and the listening sockets of the
 host's own network namespace, ``dial`` with one unconnected socket made in another one."""
 
+CALLER: Mapping[str, type] = {"service": str, "user": str, "exe": str, "cgroup": str}
+"""A service, and whom a refusal is about; "" asks for nothing."""
 CONTROL: Mapping[str, Row] = {
     "status": Row("client", "serving", 1 << 10, {}, replies=True),
     "sessions": Row("client", "serving", 1 << 12, {"limit": int}, replies=True),
@@ -93,8 +95,8 @@ CONTROL: Mapping[str, Row] = {
     "inventory": Row("client", "serving", 1 << 10, {}, replies=True),
     "coverage": Row("client", "serving", 1 << 10, {}, replies=True),
     "refusals": Row("client", "serving", 1 << 10, {}, replies=True),
-    "refuse": Row("client", "serving", 1 << 10, {"service": str, "seconds": int}, replies=True),
-    "permit": Row("client", "serving", 1 << 10, {"service": str}, replies=True),
+    "refuse": Row("client", "serving", 1 << 14, {**CALLER, "seconds": int}, replies=True),
+    "permit": Row("client", "serving", 1 << 14, CALLER, replies=True),
     "rotate": Row("client", "serving", 1 << 10, {}, replies=True),
     "reload": Row("client", "serving", 1 << 10, {}, replies=True),
     "event": Row("daemon", "serving", 4 << 20, {"event": dict}),

@@ -129,13 +129,25 @@ def test_refuse_takes_a_length_of_time(cli, daemon):
     fake = daemon(refuse=lambda body: {"service": body["service"], "until": NOW})
     code, out, _ = cli("refuse", "openai", "--for", "90m")
     assert code == 0
-    assert fake.asked == [("refuse", {"service": "openai", "seconds": 5400})]
+    nobody = {"user": "", "exe": "", "cgroup": ""}
+    assert fake.asked == [("refuse", {"service": "openai", "seconds": 5400, **nobody})]
     assert "openai is refused until" in out
 
 
 def test_refuse_without_a_time_lasts_until_it_is_permitted(cli, daemon):
     daemon(refuse=lambda body: {"service": body["service"], "until": None})
     assert "until it is permitted" in cli("refuse", "openai")[1]
+
+
+def test_a_service_is_refused_to_one_user_and_program(cli, daemon):
+    fake = daemon(refuse=lambda body: {**body, "until": None}, permit=lambda body: {
+        "service": body["service"], "was_refused": True, "rule": None})  # fmt: skip
+    words = ("openai", "--user", "ci", "--exe", "/usr/bin/curl")
+    out = cli("refuse", *words)[1]
+    assert "openai is refused to user ci, exe /usr/bin/curl until it is permitted" in out
+    cli("permit", *words)
+    caller = {"service": "openai", "user": "ci", "exe": "/usr/bin/curl", "cgroup": ""}
+    assert fake.asked == [("refuse", {**caller, "seconds": 0}), ("permit", caller)]
 
 
 @pytest.mark.parametrize("time", ["", "1", "h", "0h", "1y", "1h30m", "99999999h"])
@@ -149,11 +161,13 @@ def test_what_is_no_length_of_time_is_bad_input(cli, daemon, time):
 def test_refuse_alone_lists_what_is_refused_and_by_what(cli, cli_json, daemon):
     rows = [
         {"service": "openai", "by": "hand", "rule": None, "until": NOW, "where": "connect"},
-        {"service": "deepseek", "by": "policy", "rule": "no", "until": None, "where": "request"},
-    ]
+        {"service": "deepseek", "by": "policy", "rule": "no", "until": None, "where": "request",
+         "user": "ci", "exe": None, "cgroup": None},
+    ]  # fmt: skip
     daemon(refusals=rows)
     out = cli("refuse")[1]
     assert "rule no" in out
+    assert "user ci" in out
     assert "hand" in out
     assert cli_json("refuse") == rows
 

@@ -17,7 +17,7 @@ def client(pair, archive, shared, ledger, services):
     """Return a client's end; ``uid`` and ``groups`` are what the kernel would say of it."""
     tasks = []
     enforced = []
-    rules = SimpleNamespace(refusal=lambda _service: None, refused_at_connect=lambda *_: False)
+    rules = SimpleNamespace(refusal=lambda _service: None, refusals=lambda _service: [])
 
     def answers():
         async def status():
@@ -212,11 +212,14 @@ async def test_silly_pages_of_connections_are_bounded(client, used, body):
     assert (await ask(client(), "connections", **body)).kind == "ok"
 
 
+EVERYBODY = {"user": "", "exe": "", "cgroup": ""}
+
+
 async def test_only_root_may_refuse_and_permit(client):
     group = client(5, (4242,))
     for kind, body in (
-        ("refuse", {"service": "openai", "seconds": 5}),
-        ("permit", {"service": "openai"}),
+        ("refuse", {"service": "openai", "seconds": 5, **EVERYBODY}),
+        ("permit", {"service": "openai", **EVERYBODY}),
     ):
         assert (await ask(group, kind, **body)).body["code"] == "forbidden"
     assert (await ask(group, "refusals")).body["result"] == []
@@ -224,12 +227,15 @@ async def test_only_root_may_refuse_and_permit(client):
 
 async def test_root_refuses_lists_and_permits(client):
     end = client()
-    told = (await ask(end, "refuse", service="openai", seconds=60)).body["result"]
-    assert told == {"service": "openai", "until": 1e9 + 60}
+    said = await ask(end, "refuse", service="openai", seconds=60, **EVERYBODY)
+    told = {"service": "openai", "until": 1e9 + 60, "user": None, "exe": None, "cgroup": None}
+    assert said.body["result"] == told
     (row,) = (await ask(end, "refusals")).body["result"]
     assert (row["service"], row["by"]) == ("openai", "hand")
-    assert (await ask(end, "permit", service="openai")).body["result"]["was_refused"] is True
-    assert (await ask(end, "refuse", service="opnai", seconds=0)).body["code"] == "unknown"
+    said = await ask(end, "permit", service="openai", **EVERYBODY)
+    assert said.body["result"]["was_refused"] is True
+    said = await ask(end, "refuse", service="opnai", seconds=0, **EVERYBODY)
+    assert said.body["code"] == "unknown"
 
 
 async def test_a_ledger_that_can_not_be_read_is_an_answer(client, ledger):

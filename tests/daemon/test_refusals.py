@@ -1,13 +1,23 @@
 """Services refused by hand and by the policy, down to what the kernel is told."""
 
 import asyncio
+import hashlib
+import pwd
+import shutil
+import subprocess
+import time
+from pathlib import Path
 
 import pytest
 
 from milecastle.daemon.refusals import Refusals
+from milecastle.daemon.restrictions import Restrictions
 from milecastle.daemon.rules import Rules
+from milecastle.host import Biography, Census, Chronicle, ExecutableHashes, Image
+from milecastle.kernel import Life, LifeKind, Program
 from milecastle.kernel.fake import FakeKernel
 from milecastle.kernel.layout import Flag, Outcome
+from milecastle.store.entries import Caller
 
 BLOCKED = """
 version: 1
@@ -70,11 +80,19 @@ def rules(tmp_path, services):
 
 
 @pytest.fixture
-def refusals(ledger, services, kernel, clock):
+def restrictions(kernel):
     def make(rules):
-        return Refusals(
-            ledger, services, rules, lambda by_hand: rules.apply(kernel, by_hand), lambda: clock.now
-        )
+        made = Restrictions(kernel, rules, Census(), Chronicle(), ExecutableHashes())
+        made._census.survey()
+        return made
+
+    return make
+
+
+@pytest.fixture
+def refusals(restrictions, ledger, services, clock):
+    def make(rules, now=lambda: clock.now):
+        return Refusals(ledger, services, rules, restrictions(rules).enforce, now)
 
     return make
 
@@ -86,7 +104,8 @@ def flags(kernel, services):
 
 async def test_a_refusal_by_hand_reaches_the_kernel_and_ends_by_hand(refusals, rules, flags):
     by_hand = refusals(rules())
-    assert await by_hand.refuse("openai", 0) == {"service": "openai", "until": None}
+    told = await by_hand.refuse("openai", 0)
+    assert (told["service"], told["until"]) == ("openai", None)
     assert Flag.REFUSE in flags("openai")
     assert Flag.REFUSE not in flags("anthropic")
     assert (await by_hand.permit("openai"))["was_refused"] is True
@@ -113,9 +132,8 @@ async def test_a_refusal_ends_when_its_time_is_over(refusals, rules, flags, cloc
     assert by_hand.listed() == []
 
 
-async def test_it_ends_by_itself(refusals, rules, flags, ledger, services, kernel):
-    made = rules()
-    by_hand = Refusals(ledger, services, made, lambda refused: made.apply(kernel, refused))
+async def test_it_ends_by_itself(refusals, rules, flags):
+    by_hand = refusals(rules(), time.time)
     keeping = asyncio.create_task(by_hand.keep())
     await by_hand.refuse("openai", 1)
     assert Flag.REFUSE in flags("openai")
@@ -203,3 +221,142 @@ def test_the_fake_kernel_refuses_as_the_real_one(services):
     kernel.learn("198.51.100.9", 1, 60)
     assert kernel.connect("198.51.100.9")[0] is Outcome.REFUSED
     kernel.close()
+
+
+# --- to some callers ---------------------------------------------------------------------------
+
+SOME = """
+version: 1
+mode: enforce
+rules:
+  - id: not-nobody
+    when: {service: openai, user: nobody}
+    action: refuse
+  - id: not-this-shell
+    when: {service: openai, process: {exe: "*/bin/dash"}}
+    action: block
+  - id: by-hash
+    when: {service: openai, process: {sha256: "%s"}}
+    action: refuse
+"""
+NO_HASH = "0" * 64
+NOBODY = pwd.getpwnam("nobody").pw_uid
+DASH = Path("/bin/dash").resolve().stat()
+
+
+def kept(kernel):
+    return {(one.uid, one.program, one.cgroup): one.refuse for one in kernel.restrictions}
+
+
+async def test_rules_about_a_user_and_a_program_reach_the_kernel_as_numbers(
+    refusals, rules, kernel, services
+):
+    refusals(rules(SOME % NO_HASH)).apply()
+    program = (DASH.st_dev, DASH.st_ino)
+    assert kept(kernel) == {(NOBODY, None, None): True, (None, program, None): False}
+    assert {one.service for one in kernel.restrictions} == {services.number("openai")}
+
+
+async def test_who_may_not_connect_is_refused_and_others_are_not(refusals, rules, kernel, services):
+    refusals(rules(SOME % NO_HASH)).apply()
+    kernel.learn("198.51.100.9", services.number("openai"), 60)
+    assert kernel.connect("198.51.100.9", uid=NOBODY)[0] is Outcome.REFUSED
+    assert kernel.connect("198.51.100.9", uid=1234)[0] is Outcome.DIRECT
+    program = (DASH.st_dev, DASH.st_ino)  # blocked: by the worker, or where there is none here
+    assert kernel.connect("198.51.100.9", uid=1234, program=program)[0] is Outcome.REFUSED
+
+
+async def test_some_are_refused_by_hand_beside_all(refusals, rules, kernel, flags):
+    by_hand = refusals(rules())
+    ci = Caller(user="nobody", exe="/usr/bin/dash", cgroup="/a/b/")
+    assert (await by_hand.refuse("openai", 0, ci))["exe"] == "/usr/bin/dash"
+    assert Flag.REFUSE not in flags("openai")
+    assert kernel.restrictions == ()  # there is no such cgroup
+    await by_hand.refuse("openai", 60, Caller(user=str(NOBODY)))
+    assert kept(kernel) == {(NOBODY, None, None): True}
+    await by_hand.permit("openai", Caller(user=str(NOBODY)))
+    assert kernel.restrictions == ()
+    assert [one["exe"] for one in by_hand.listed()] == ["/usr/bin/dash"]
+    assert (await by_hand.permit("openai"))["was_refused"]
+    assert by_hand.listed() == []
+
+
+async def test_refusals_of_some_outlive_the_daemon(refusals, rules, kernel):
+    policy = rules()
+    await refusals(policy).refuse("openai", 0, Caller(user="nobody"))
+    kernel.restrict(())
+    await refusals(policy).begin()
+    assert kept(kernel) == {(NOBODY, None, None): True}
+
+
+@pytest.mark.parametrize(
+    ("caller", "words"),
+    [(Caller(user="no-such-user"), "no user"), (Caller(user="4294967295"), "no user's number"),
+     (Caller(exe="curl"), "whole path"), (Caller(cgroup="system.slice"), "as in /proc/PID/cgroup")]
+)  # fmt: skip
+async def test_a_caller_that_there_cannot_be_is_refused_in_words(refusals, rules, caller, words):
+    with pytest.raises(ValueError, match=words):
+        await refusals(rules()).refuse("openai", 0, caller)
+
+
+async def test_the_list_says_whom_a_rule_is_about(refusals, rules):
+    listed = {one["rule"]: one for one in refusals(rules(SOME % NO_HASH)).listed()}
+    assert (listed["not-nobody"]["user"], listed["not-nobody"]["where"]) == ("nobody", "connect")
+    assert (listed["not-this-shell"]["exe"], listed["not-this-shell"]["where"]) == (
+        "*/bin/dash", "request"
+    )  # fmt: skip
+    assert listed["by-hash"]["exe"] == "sha256 " + NO_HASH
+
+
+def execution(pid, path, at=1):
+    """The kernel's word that a process executes a file."""
+    status = Path(path).stat()
+    program = Program(
+        str(path), str(path), (str(path),), False, status.st_ino, status.st_dev, False
+    )
+    return Life(LifeKind.EXEC, at, pid, 1, 1000, 1000, None, 1, 1, "x", program)
+
+
+async def test_a_program_that_is_new_is_found_out_at_its_first_exec(
+    rules, restrictions, kernel, tmp_path
+):
+    tool = tmp_path / "dash"
+    shutil.copy("/bin/true", tool)
+    forbidden = SOME.replace("*/bin/dash", str(tool)) % digest(tool)
+    made = restrictions(rules(forbidden))
+    made.enforce(())
+    assert kept(kernel) == {(NOBODY, None, None): True}
+    with subprocess.Popen([tool.parent / "dash"]) as child:
+        life = execution(child.pid, tool)
+    made._chronicle.executed(
+        Biography(child.pid, 1, 1, 1000, None, 1, ()),
+        Image(1, "dash", str(tool), ("dash",)),
+        (life.program.device, life.program.inode),
+    )
+    made.witness([life])
+    assert (None, (life.program.device, life.program.inode), None) in kept(kernel)
+
+
+async def test_a_program_is_told_by_its_hash_whatever_it_is_called(
+    rules, restrictions, kernel, tmp_path
+):
+    tool = tmp_path / "innocent"
+    shutil.copy("/bin/sleep", tool)
+    made = restrictions(rules(SOME % digest(tool)))
+    made.enforce(())
+    with subprocess.Popen([tool, "60"]) as child:
+        life = execution(child.pid, tool)
+        file = (life.program.device, life.program.inode)
+        image = Image(1, "x", str(tool), ("x",))
+        made._chronicle.executed(Biography(child.pid, 1, 1, 1000, None, 1, ()), image, file)
+        made.witness([life])
+        for _ in range(100):
+            if (None, file, None) in kept(kernel):
+                break
+            await asyncio.sleep(0.02)
+        child.kill()
+    assert kept(kernel)[None, file, None] is True
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()

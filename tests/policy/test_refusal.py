@@ -62,3 +62,34 @@ def test_an_exception_that_is_over_or_about_something_else_does_not():
     assert refusal(blocked + exception("{service: deepseek, user: ada}", "2020-01-01")) == "no"
     assert refusal(blocked + exception("{service: mistral}")) == "no"
     assert refusal(blocked + exception("{service: deepseek, finding: {rule: x}}")) == "no"
+
+
+def refusals(rules, service="deepseek"):
+    policy, problems = check(BLOCK + rules, "p.yaml")
+    assert problems == []
+    return [found.id for found in policy.refusals(SERVICES[service], now=NOW)]
+
+
+@pytest.mark.parametrize(
+    "when", ["{user: ada}", "{service: deepseek, process: {exe: /bin/x}}",
+             "{process: {sha256: a" + "0" * 63 + "}}", "{user: [ada, 7], process: {cgroup: /a*}}",
+             "{process: {container: x}}", "{service: deepseek}"]
+)  # fmt: skip
+def test_what_the_kernel_can_tell_of_a_caller_is_a_refusal_of_some(when):
+    assert refusals(rule(when)) == ["no"]
+
+
+@pytest.mark.parametrize(
+    "when", ["{process: {comm: x}}", "{process: {argv: x}}", "{process: {ancestry: x}}",
+             "{user: ada, model: x}", "{user: ada, finding: {}}", "{service: openai, user: ada}"]
+)  # fmt: skip
+def test_what_it_cannot_tell_is_the_worker_s(when):
+    assert refusals(rule(when)) == []
+
+
+def test_a_refusal_comes_before_a_block_and_none_where_an_exception_may_lift_it():
+    two = rule("{user: ada}") + rule("{service: deepseek}").replace("no", "never").replace(
+        "block", "refuse"
+    )
+    assert refusals(two) == ["never", "no"]
+    assert refusals(two + exception("{service: deepseek, user: bob}")) == []

@@ -8,7 +8,7 @@ from tests.store.examples import NOW
 
 from milecastle.model import Process
 from milecastle.store import Register, coverage, listing, register
-from milecastle.store.entries import Account, Called, Named, Noted, Opened
+from milecastle.store.entries import Account, Called, Caller, Named, Noted, Opened, Refused
 
 ADA = Process(pid=7, comm="python3", uid=1000, exe="/usr/bin/python3", user="ada", started=1.0)
 BOB = Process(pid=9, comm="curl", uid=1001, exe="/usr/bin/curl", user="bob", started=2.0)
@@ -225,10 +225,11 @@ def test_a_clock_that_was_set_back_makes_no_gap(path):
 
 def test_refusals_are_there_after_closing(path):
     book = Register.open(path)
-    book.keep_refusals({"openai": None, "mistral": NOW + 5}, NOW)
+    refused = {Refused("openai"): None, Refused("mistral", Caller("ada", "/x", "/c")): NOW + 5}
+    book.keep_refusals(refused, NOW)
     book.close()
     again = Register.open(path)
-    assert again.refusals() == {"openai": None, "mistral": NOW + 5}
+    assert again.refusals() == refused
     again.keep_refusals({}, NOW)
     assert again.refusals() == {}
     again.close()
@@ -287,7 +288,7 @@ def test_a_disk_that_refuses_costs_entries_and_nothing_else(book, path, caplog):
     assert len(connections(book)) == 1
     with pytest.raises(OSError, match="ledger"):
         book.connection.execute("PRAGMA query_only = ON")
-        book.keep_refusals({"openai": None}, NOW + 7)
+        book.keep_refusals({Refused("openai"): None}, NOW + 7)
 
 
 def test_a_file_that_somebody_removed_is_begun_anew(book, path):

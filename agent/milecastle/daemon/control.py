@@ -23,6 +23,7 @@ from milecastle.daemon.refusals import Refusals
 from milecastle.daemon.selftest import SERVICE as SELFTEST
 from milecastle.model import Standing
 from milecastle.store import Reader, listing
+from milecastle.store.entries import Caller
 
 log = logging.getLogger(__name__)
 
@@ -167,11 +168,11 @@ class Client:
 
     async def _refuse(self, body: wire.Body) -> dict[str, Any]:
         self._root_only("refuse a service")
-        return await self._answers.refusals.refuse(body["service"], body["seconds"])
+        return await self._answers.refusals.refuse(body["service"], body["seconds"], caller(body))
 
     async def _permit(self, body: wire.Body) -> dict[str, Any]:
         self._root_only("permit a service")
-        return await self._answers.refusals.permit(body["service"])
+        return await self._answers.refusals.permit(body["service"], caller(body))
 
     def _may_see(self, event: Event) -> bool:
         return self._sees_all or event.get("process", {}).get("uid") == self._uid
@@ -194,6 +195,11 @@ class Client:
 
     async def _ask[T](self, question: Callable[[Reader], T]) -> T:
         return await self._answers.archive.ask(question)
+
+
+def caller(body: wire.Body) -> Caller:
+    """Return whom a refusal by hand is about."""
+    return Caller(body["user"], body["exe"], body["cgroup"])
 
 
 class Clients:

@@ -31,12 +31,13 @@ from milecastle.daemon.recognition import Recognition
 from milecastle.daemon.recording import Recorder
 from milecastle.daemon.refusals import Refusals
 from milecastle.daemon.reload import Watch
+from milecastle.daemon.restrictions import Restrictions
 from milecastle.daemon.rules import Rules
 from milecastle.daemon.status import Status
 from milecastle.daemon.supervisor import Child
 from milecastle.daemon.tasks import accept, cancel_tasks, in_words, leaves
 from milecastle.daemon.workers import Shared, Workers
-from milecastle.host import Chronicle, ExecutableHashes, ProcessTable, cgroup_path, has_ipv6
+from milecastle.host import Census, Chronicle, ExecutableHashes, ProcessTable, cgroup_path, has_ipv6
 from milecastle.kernel import Flow, Kernel, KernelUnavailable, Reason
 from milecastle.settings import Settings
 from milecastle.shipped import PACKAGE
@@ -201,9 +202,11 @@ class Daemon:
             self._custody, self._children, self._began, ledger,
         )  # fmt: skip
         self._ledger = ledger
-        self._refusals = Refusals(
-            ledger, self._catalogue, self._rules, lambda refused: self._rules.apply(kernel, refused)
+        self._restrictions = restrictions = Restrictions(
+            kernel, self._rules, Census(cgroups=cgroups.resolve("auto")), chronicle, self._hashes
         )
+        await restrictions.begin()
+        self._refusals = Refusals(ledger, self._catalogue, self._rules, restrictions.enforce)
         answers = Answers(
             archive,
             recorder,
@@ -322,8 +325,9 @@ class Daemon:
 
     def _kernel_events(self) -> None:
         """Take everything that the kernel has to tell, lives before the connections they made."""
-        events = list(self._kernel.events())
-        self._attributor.witness(self._kernel.lives())
+        events, lives = list(self._kernel.events()), self._kernel.lives()
+        self._attributor.witness(lives)
+        self._restrictions.witness(lives)
         for event in events:
             if isinstance(event, Flow):
                 self._connected(event)

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from milecastle import policy
 from milecastle.catalogue import Catalogue
+from milecastle.daemon.bans import Ban, by_hand, of_rule
 from milecastle.daemon.selftest import SERVICE as SELFTEST
 from milecastle.kernel import Kernel
 from milecastle.model import Action, Problem, Service, Standing
+from milecastle.store.entries import Refused
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +73,27 @@ class Rules:
                     closed=rule is not None or self.policy.on_failure(service) == "closed",
                     refuse=service.id in by_hand or self.refused_at_connect(service, rule),
                 )
+
+    def bans(self) -> list[Ban]:
+        """Return what the policy refuses to some callers, and the kernel can tell whom."""
+        found = []
+        for service in self._catalogue.services.values():
+            if service.id != SELFTEST:
+                number = self._catalogue.number(service.id)
+                found += [
+                    of_rule(rule, number, refuse=self.refused_at_connect(service, rule))
+                    for rule in self.refusals(service)
+                    if not rule.when.asks <= policy.OF_SERVICE
+                ]
+        return found
+
+    def ban(self, refused: Refused) -> Ban:
+        """Return what is refused by hand to some callers."""
+        return by_hand(refused.caller, self._catalogue.number(refused.service))
+
+    def refusals(self, service: Service) -> list[policy.Rule]:
+        """Return the rules that refuse or block a service, to everybody or to some."""
+        return self.policy.refusals(service, now=time.time())
 
     def refusal(self, service: str) -> policy.Rule | None:
         """Return the rule that blocks a service for everybody, None: nobody is refused it."""

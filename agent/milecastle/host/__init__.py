@@ -5,6 +5,7 @@ with replacement, and nothing that is read is ever executed, opened or trusted a
 for the executable behind ``/proc/PID/exe``, which is only hashed.
 """
 
+from milecastle.host.census import Census, Executable
 from milecastle.host.cgroups import cgroup2_root, cgroup_path, unified_path
 from milecastle.host.chronicle import Biography, Chronicle, Image
 from milecastle.host.containers import Place, containers, place
@@ -15,7 +16,9 @@ from milecastle.host.sockets import netns_cookie, peer_credentials
 
 __all__ = [
     "Biography",
+    "Census",
     "Chronicle",
+    "Executable",
     "ExecutableHashes",
     "Image",
     "Place",

@@ -69,8 +69,8 @@ class Chronicle:
         self._proc = proc
         self._cgroups = cgroups
         self._lives: OrderedDict[int, Biography] = OrderedDict()
-        self._paths: OrderedDict[tuple[int, int], str] = OrderedDict()
-        """(device, inode) of an executable -> its path."""
+        self._paths: OrderedDict[tuple[tuple[int, int], str | None], str] = OrderedDict()
+        """(device, inode) of an executable and how it was called -> its path."""
         self._groups: dict[int, str] = {}
         """A cgroup's id -> its path."""
         self._boot = psutil.boot_time() if proc == Path("/proc") else 0.0
@@ -129,6 +129,11 @@ class Chronicle:
             marks=image.marks,
         )
 
+    def executable(self, pid: int) -> str | None:
+        """Return the path of what a process executed last, as far as it was told."""
+        life = self._lives.get(pid)
+        return life.images[-1].exe if life and life.images else None
+
     def changed_since(self, pid: int, opened_ns: int) -> bool:
         """Whether the process has executed something else since: /proc tells of that by now."""
         life = self._lives.get(pid)
@@ -168,18 +173,20 @@ class Chronicle:
             return None
 
     def _path(self, pid: int, file: tuple[int, int], told: str | None) -> str | None:
-        """Return the executable's path: as /proc has it, as its inode was seen before, as told."""
-        known = self._paths.get(file)
-        if known is not None:
-            self._paths.move_to_end(file)
-            return known
-        for path in (self._link(pid), told and os.path.realpath(told)):
+        """Return the executable's path: as /proc has it, as it was found under that name before,
+        as told.
+
+        The number of a file that was deleted is soon another's, so the inode alone says nothing.
+        """
+        known = self._paths.get((file, told))
+        for path in (self._link(pid), known, told and os.path.realpath(told)):
             if path and self._is(path, file):
-                self._paths[file] = path
+                self._paths[file, told] = path
+                self._paths.move_to_end((file, told))
                 while len(self._paths) > PATHS:
                     self._paths.popitem(last=False)
                 return path
-        return told
+        return known or told
 
     def _is(self, path: str, file: tuple[int, int]) -> bool:
         try:

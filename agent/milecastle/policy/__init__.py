@@ -4,14 +4,16 @@ from milecastle.policy.actions import ACTIONS, Place, fitting
 from milecastle.policy.cases import Case, Outcome, run_cases
 from milecastle.policy.checking import check
 from milecastle.policy.comparing import Difference, diff
-from milecastle.policy.document import Document, Rule
+from milecastle.policy.document import OF_SERVICE, Document, Rule
 from milecastle.policy.explaining import Step
 from milecastle.policy.limiting import Charge, Limit, Meter
+from milecastle.policy.patterns import any_of
 from milecastle.policy.policy import Decision, Notice, Policy
 from milecastle.policy.schema import schema
 
 __all__ = [
     "ACTIONS",
+    "OF_SERVICE",
     "Case",
     "Charge",
     "Decision",
@@ -25,6 +27,7 @@ __all__ = [
     "Policy",
     "Rule",
     "Step",
+    "any_of",
     "check",
     "diff",
     "fitting",

@@ -37,6 +37,10 @@ from milecastle.yamldoc import (
 MOST_RULES = 5000
 OF_SERVICE = frozenset({"service", "category", "standing"})
 """What is known of a connection before anything was said on it, whoever makes it."""
+OF_CALLER = frozenset(
+    {"user", "process.exe", "process.sha256", "process.cgroup", "process.container"}
+)
+"""What the kernel itself can compare of whoever connects, once it is told the numbers."""
 AT_CONNECT = OF_SERVICE | {"user", "group", "host"} | {f"process.{key}" for key in PROCESS}
 """The same, with who makes it."""
 

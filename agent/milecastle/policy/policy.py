@@ -28,7 +28,7 @@ from milecastle.model import (
 from milecastle.policy.actions import Place, fitting
 from milecastle.policy.columns import bits
 from milecastle.policy.conditions import SUBJECT
-from milecastle.policy.document import OF_SERVICE, Document, Rule
+from milecastle.policy.document import OF_CALLER, OF_SERVICE, Document, Rule
 from milecastle.policy.explaining import Step, explain
 from milecastle.policy.limiting import Charge, charge
 from milecastle.policy.matching import Matcher, mask_of
@@ -104,7 +104,9 @@ class Policy:
             rule
             for action in (Action.REFUSE, Action.BLOCK)
             for rule in about_all
-            if rule.action is action and rule.mode == "enforce" and rule.when.asks <= OF_SERVICE
+            if rule.action is action
+            and rule.mode == "enforce"
+            and rule.when.asks <= OF_SERVICE | OF_CALLER
         ]
         services, failure = document.services, document.on_failure
         self._standings = Closest(
@@ -155,10 +157,15 @@ class Policy:
         return found or self.document.on_failure.default
 
     def refusal(self, service: Service, *, now: float) -> Rule | None:
-        """Return the enforced rule that blocks a service whoever calls it, whatever is said.
+        """Return the enforced rule that blocks a service whoever calls it, whatever is said."""
+        found = self.refusals(service, now=now)
+        return next((rule for rule in found if rule.when.asks <= OF_SERVICE), None)
 
-        None where there is no such rule, or where an exception (valid at ``now``, Unix seconds)
-        may lift it for somebody.
+    def refusals(self, service: Service, *, now: float) -> list[Rule]:
+        """Return the enforced rules that block or refuse a service whatever is said, to everybody
+        or to those whom the kernel can tell (`OF_CALLER`), the strongest first.
+
+        None of them where an exception (valid at ``now``, Unix seconds) may lift it for somebody.
         """
         given = Subject(service.id, service.category, self.standing(service))
 
@@ -169,8 +176,8 @@ class Policy:
 
         lifted = (rule.exception for rule in self._lifting if holds(rule))
         if any(exception and exception.expires > now for exception in lifted):
-            return None
-        return next(filter(holds, self._refusing), None)
+            return []
+        return list(filter(holds, self._refusing))
 
     def must_inspect(self, service: Service | None, process: Process | None = None) -> bool:
         """Tell whether a connection is refused rather than passed on without a look inside."""

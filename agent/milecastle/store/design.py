@@ -76,6 +76,20 @@ MIGRATIONS = (
         until REAL
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE refusals RENAME TO refusals_of_all;
+    CREATE TABLE refusals (
+        service TEXT NOT NULL,
+        user TEXT NOT NULL,
+        exe TEXT NOT NULL,
+        cgroup TEXT NOT NULL,
+        since REAL NOT NULL,
+        until REAL,
+        PRIMARY KEY (service, user, exe, cgroup)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO refusals SELECT service, '', '', '', since, until FROM refusals_of_all;
+    DROP TABLE refusals_of_all;
+    """,
 )
 """``process`` is JSON. ``cookie`` is the socket cookie, as a signed number. ``code`` is a key of
 `coverage.CODES`. ``until`` is null where there is no end."""

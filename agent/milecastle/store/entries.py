@@ -13,6 +13,38 @@ LONGEST = 1024
 """Characters of a path or a name that an inventory is kept by."""
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is refused a service by hand; "" asks for nothing, three of them mean everybody."""
+
+    user: str = ""
+    """A name or a number."""
+    exe: str = ""
+    """An executable's path; wildcards as in the policy."""
+    cgroup: str = ""
+    """A path inside the cgroup2 tree; what is below it is meant as well."""
+
+    @property
+    def words(self) -> str:
+        """Who that is, in words; "" for everybody."""
+        asked = (("user", self.user), ("exe", self.exe), ("cgroup", self.cgroup))
+        return ", ".join(f"{what} {said}" for what, said in asked if said)
+
+
+EVERYBODY = Caller()
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A service that is refused by hand, and to whom."""
+
+    service: str
+    caller: Caller = EVERYBODY
+
+    def __str__(self) -> str:
+        return f"{self.service} ({words})" if (words := self.caller.words) else self.service
+
+
 @dataclass(slots=True)
 class Opened:
     """A connection to a catalogue service's address. May still be corrected before it is kept."""

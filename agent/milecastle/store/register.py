@@ -22,7 +22,7 @@ import orjson
 
 from milecastle.model import Process
 from milecastle.store import database, design
-from milecastle.store.entries import Called, Entry, Named, Noted, Opened
+from milecastle.store.entries import Called, Caller, Entry, Named, Noted, Opened, Refused
 from milecastle.store.tallies import Tallies
 
 log = logging.getLogger(__name__)
@@ -160,20 +160,25 @@ class Register:
 
     # --- services refused by hand ----------------------------------------------------------------
 
-    def refusals(self) -> dict[str, float | None]:
-        """Return the services that are refused by hand, each with its end."""
+    def refusals(self) -> dict[Refused, float | None]:
+        """Return what is refused by hand, each with its end."""
+        query = "SELECT service, user, exe, cgroup, until FROM refusals"
         with database.reading():
-            return dict(self._connection.execute("SELECT service, until FROM refusals").fetchall())
+            rows = self._connection.execute(query).fetchall()
+        return {Refused(service, Caller(*caller)): until for service, *caller, until in rows}
 
-    def keep_refusals(self, refused: Mapping[str, float | None], now: float) -> None:
+    def keep_refusals(self, refused: Mapping[Refused, float | None], now: float) -> None:
         """Keep these for the next start. OSError where that can't be done: whoever refused
         a service must know that the refusal would not outlive the daemon.
         """
-        rows = [(service, now, until) for service, until in refused.items()]
+        rows = [
+            (one.service, one.caller.user, one.caller.exe, one.caller.cgroup, now, until)
+            for one, until in refused.items()
+        ]
 
         def keep() -> None:
             self._connection.execute("DELETE FROM refusals")
-            self._connection.executemany("INSERT INTO refusals VALUES (?,?,?)", rows)
+            self._connection.executemany("INSERT INTO refusals VALUES (?,?,?,?,?,?)", rows)
 
         self._do(keep, now)
         if self.fault is not None:
