@@ -1,12 +1,12 @@
 """Compose the detectors: every segment is read by each of them, as it stands and decoded.
 
 A conversation is sent again with every turn, so what was read once is answered from a bounded
-memory, keyed by a digest of the text and of where it stood.
+memory, keyed by the text and by where it stood. A text that is the same object as it was is found
+there without being looked at.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -44,6 +44,11 @@ text orders, which has no end that a stream should wait for."""
 
 REMEMBERED = 4_096
 """Segments whose findings are kept."""
+HELD = 16 << 20
+"""Characters of all of them together."""
+
+type Known = tuple[str, str, str, str, str]
+"""Text, role, provenance, label and tool of a segment."""
 
 
 class Engine:
@@ -66,7 +71,8 @@ class Engine:
         )
         self._detectors = (ToolCalls(self.rules, key), *(new(key) for new in DETECTORS))
         self.decoder = Decoder(self.rules)
-        self._memory: OrderedDict[bytes, tuple[Finding, ...]] = OrderedDict()
+        self._memory: OrderedDict[Known, tuple[Finding, ...]] = OrderedDict()
+        self._held = 0
 
     @cached_property
     def tails(self) -> Tails:
@@ -101,13 +107,15 @@ class Engine:
 
     def scan_one(self, segment: Segment) -> list[Finding]:
         """Return one segment's findings, from memory where the same text stood there before."""
-        key = self._identity(segment)
+        key = (segment.text, segment.role, segment.provenance, segment.label, segment.tool)
         known = self._memory.get(key)
         if known is None:
             known = tuple(self._read(segment))
             self._memory[key] = known
-            while len(self._memory) > REMEMBERED:
-                self._memory.popitem(last=False)
+            self._held += len(segment.text)
+            while len(self._memory) > REMEMBERED or self._held > HELD:
+                (oldest, *_), _ = self._memory.popitem(last=False)
+                self._held -= len(oldest)
         else:
             self._memory.move_to_end(key)
         return [replace(finding, place=segment.place) for finding in known]
@@ -142,8 +150,3 @@ class Engine:
         if unfinished:
             raise Unfinished(unfinished, findings)
         return findings
-
-    def _identity(self, segment: Segment) -> bytes:
-        where = "\0".join((segment.role, segment.provenance, segment.label, segment.tool, ""))
-        data = (where + segment.text).encode(errors="replace")
-        return hashlib.blake2b(data, digest_size=16, key=self.key[:64]).digest()

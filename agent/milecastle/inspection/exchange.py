@@ -90,7 +90,8 @@ class Inspection:
                 return Forward(body)
 
     def _read_request(self, body: bytes) -> tuple[Exchange, list[Finding]]:
-        exchange = providers.parse_request(self.format, self.head, body)
+        history = self.inspector.history
+        exchange = providers.parse_request(self.format, self.head, body, history)
         segments = providers.segments(exchange, "request")
         findings = self.inspector.engine.scan(segments)
         if exchange.format == "mcp":  # a call that is made; others are only told of again

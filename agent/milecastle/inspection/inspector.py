@@ -29,6 +29,7 @@ class Inspector:
         threads: Threads | None = None,
         continuity: Continuity | None = None,
         host: str = "",
+        history: providers.History | None = None,
     ) -> None:
         """``host`` is the machine's name, for rules that ask for it."""
         self.catalogue = catalogue
@@ -37,6 +38,7 @@ class Inspector:
         self.capture = capture
         self.host = host
         self.threads = threads or Threads(engine.key)
+        self.history = history or providers.History()
         self.continuity = continuity or Continuity(engine.key)
         self._acting = {
             direction: any(may_act(rule, direction) for rule in policy.rules)
@@ -81,6 +83,7 @@ class Inspector:
             threads=self.threads,
             continuity=self.continuity,
             host=self.host,
+            history=self.history,
         )
 
 

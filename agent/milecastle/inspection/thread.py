@@ -4,7 +4,8 @@ Clients send the whole history with every turn. A keyed digest rolls over it, me
 so that a request's beginning is recognised as what an earlier exchange ended with. What clients
 change when they send a history again does not count: white space, the ids of calls, how arguments
 are written as JSON, reasoning, and how texts of one speaker are cut into parts and messages.
-No text is kept, only digests. Bounded: in what is told, and in what is remembered.
+Only digests leave this room; texts are held in memory for as long as conversations are likely to
+send them again. Bounded: in what is told, and in what is remembered.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ TOLD = 64
 """Digests of the latest messages that a record holds, beside that of the first."""
 REMEMBERED = 8192
 """Normalised texts whose digests are remembered."""
+HELD = 16 << 20
+"""Characters of all of them together."""
 REPORTED = 4096
 """Ends of conversations that were reported, over all processes."""
 SHORT = 256
@@ -49,6 +52,10 @@ CLI, opencode and LangChain's summarising memory, each in its own words."""
 OPENING = 4
 """Messages at the beginning that a summary is looked for in, and the characters of each."""
 OPENING_TEXT = 2000
+HINTS = ("summar", "continued from", "so far", "history", "snapshot")
+"""Every summary holds one of these; looking for them costs a hundredth of the pattern."""
+TRACED = 64
+"""Conversations whose digests so far are kept."""
 
 type Owner = tuple[object, ...]
 """Whose conversations these are: a process, or else a connection."""
@@ -57,6 +64,7 @@ type Owner = tuple[object, ...]
 class Hash(Protocol):
     def update(self, data: bytes, /) -> None: ...
     def digest(self) -> bytes: ...
+    def copy(self) -> Hash: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +82,40 @@ class Thread:
     """It begins with a summary of something said before."""
 
 
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A conversation as it was traced last."""
+
+    messages: tuple[Message, ...]
+    states: tuple[Rolling, ...]
+    """After each message."""
+
+    def common(self, messages: Sequence[Message]) -> int:
+        """Return how many messages are the very same: those of a history that was known."""
+        pairs = enumerate(zip(self.messages, messages, strict=False))
+        shortest = min(len(self.messages), len(messages))
+        return next((number for number, (old, new) in pairs if old is not new), shortest)
+
+
 class Threads:
     """Trace exchanges; remember what was normalised and what was reported. One thread at a time."""
 
     def __init__(self, key: bytes) -> None:
         """``key`` is secret to the host: a digest must not tell what was said by trying."""
         self._key = hashlib.blake2b(b"thread", key=key[:64], digest_size=32).digest()
-        self._normalised: OrderedDict[bytes, bytes] = OrderedDict()
+        self._normalised: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+        """By form and text. A text that is the same object is found without looking at it."""
+        self._held = 0
+        self._traced: OrderedDict[int, Traced] = OrderedDict()
+        """By the identity of the first message, which it keeps alive."""
         self._reported: OrderedDict[tuple[Owner, str], None] = OrderedDict()
 
     def trace(self, exchange: Exchange) -> Thread | None:
         """Return where the exchange stands; None where nobody converses."""
         if exchange.operation not in CONVERSING or not exchange.input_messages:
             return None
-        rolling = Rolling(self)
-        prefix = []
-        for message in exchange.input_messages:
-            rolling.say(message)
-            prefix.append(rolling.digest())
+        states = self._states(exchange.input_messages)
+        rolling = states[-1].copy()
         head = None
         for message in exchange.output_messages:
             if any(part.kind != "reasoning" for part in message.parts):
@@ -99,7 +123,23 @@ class Threads:
                 head = rolling.digest()
                 if message.finish_reason:  # further ones are other choices
                     break
-        return Thread(tuple(prefix), head, self._system(exchange), summarised(exchange))
+        prefix = tuple(state.digest() for state in states)
+        return Thread(prefix, head, self._system(exchange), summarised(exchange))
+
+    def _states(self, messages: tuple[Message, ...]) -> tuple[Rolling, ...]:
+        """Return the digest after each message; those of a known history are not made again."""
+        first = id(messages[0])
+        known = self._traced.pop(first, None)
+        count = known.common(messages) if known else 0
+        states = [*known.states[:count]] if known else []
+        rolling = states[-1].copy() if states else Rolling(self)
+        for message in messages[count:]:
+            rolling.say(message)
+            states.append(rolling.copy())
+        made = self._traced[first] = Traced(messages, tuple(states))
+        while len(self._traced) > TRACED:
+            self._traced.popitem(last=False)
+        return made.states
 
     def known(self, owner: Owner | None, thread: Thread, messages: Sequence[Message]) -> int:
         """Return how many of the input messages were reported before, for this owner.
@@ -132,13 +172,14 @@ class Threads:
         """Return the digest of a text in its normal form, from memory where it was seen before."""
         if len(text) <= SHORT:
             return self.hash(form(text)).digest()
-        name = form.__name__.encode() + b"\0"
-        seen = self.hash(name + text.encode("utf-8", "replace"), 16).digest()
+        seen = (form.__name__, text)
         digest = self._normalised.get(seen)
         if digest is None:
             digest = self._normalised[seen] = self.hash(form(text)).digest()
-            while len(self._normalised) > REMEMBERED:
-                self._normalised.popitem(last=False)
+            self._held += len(text)
+            while len(self._normalised) > REMEMBERED or self._held > HELD:
+                (_, oldest), _ = self._normalised.popitem(last=False)
+                self._held -= len(oldest)
         else:
             self._normalised.move_to_end(seen)
         return digest
@@ -160,12 +201,19 @@ class Rolling:
         self._closed = b""
         """The digest up to the run of texts that is still open."""
         self._speaker = ""
-        self._run: list[str] = []
-        """The texts of the open run, until there are two."""
+        self._run: tuple[str, ...] = ()
+        """The first text of the open run."""
         self._hash: Hash | None = None
         """Of the open run, from the second text on."""
         self._current: bytes | None = None
         """The digest as of now, where it was asked for since the last text."""
+
+    def copy(self) -> Rolling:
+        """Return one that goes on from here by itself."""
+        other = Rolling(self._threads)
+        other._closed, other._speaker, other._run = self._closed, self._speaker, self._run
+        other._hash, other._current = self._hash and self._hash.copy(), self._current
+        return other
 
     def say(self, message: Message) -> None:
         """Take the next message."""
@@ -190,7 +238,7 @@ class Rolling:
             self._speaker = speaker
         self._current = None
         if not self._run:
-            self._run = [text]
+            self._run = (text,)
             return
         if self._hash is None:
             self._hash = self._threads.hash(squeezed(self._run[0]))
@@ -198,7 +246,7 @@ class Rolling:
 
     def _close(self) -> None:
         self._closed = self._now()
-        self._speaker, self._run, self._hash = "", [], None
+        self._speaker, self._run, self._hash = "", (), None
 
     def _now(self) -> bytes:
         if not self._run:
@@ -251,10 +299,16 @@ def summarised(exchange: Exchange) -> bool:
     """Tell whether a request begins with a summary of something said before."""
     spoken = [one for one in exchange.input_messages if one.role not in INSTRUCTING]
     return any(
-        part.kind == "text" and SUMMARY.search(part.text[:OPENING_TEXT])
+        part.kind == "text" and is_summary(part.text[:OPENING_TEXT])
         for message in spoken[:OPENING]
         for part in message.parts
     )
+
+
+def is_summary(text: str) -> bool:
+    """Tell whether a text says that it sums up a conversation."""
+    small = text.lower()
+    return any(hint in small for hint in HINTS) and SUMMARY.search(text) is not None
 
 
 def squeezed(text: str) -> bytes:

@@ -16,6 +16,7 @@ from milecastle.providers.exchange import (
     parse_response,
 )
 from milecastle.providers.format import Format
+from milecastle.providers.history import History
 from milecastle.providers.recognition import recognise
 from milecastle.providers.rewriting import rewrite
 from milecastle.providers.segments import segments
@@ -25,6 +26,7 @@ from milecastle.providers.stream import Stream
 __all__ = [
     "Delta",
     "Format",
+    "History",
     "Session",
     "Stream",
     "closing_events",

@@ -8,24 +8,39 @@ from milecastle.providers.answer import Answer
 from milecastle.providers.dialects import dialect
 from milecastle.providers.format import Format
 from milecastle.providers.framings import Undecided, framing_for
+from milecastle.providers.history import History, Known
 from milecastle.providers.recognition import recognise
 from milecastle.providers.session import recorded
 from milecastle.providers.stream import Stream
 
 
-def parse_request(wire: Format, head: RequestHead, body: bytes) -> Exchange:
+def parse_request(
+    wire: Format, head: RequestHead, body: bytes, history: History | None = None
+) -> Exchange:
     """Return the request as an Exchange without an answer. ParseError where it is ambiguous.
 
-    ``body`` has no content encoding any more. ``wire`` is recognition's answer for it.
+    ``body`` has no content encoding any more. ``wire`` is recognition's answer for it. With
+    ``history`` only what earlier requests did not hold is read.
     """
     if wire.name == "unknown":  # recognised by the head alone
         wire = recognise(head, body) or wire
-    ask = bodies.read_request(wire, head, body)
+    if history is None:
+        return _parse(wire, head, body, None)
+    known = history.known(wire, body)
+    exchange = _parse(wire, head, body, known)
+    history.keep(body, exchange, known)
+    return exchange
+
+
+def _parse(wire: Format, head: RequestHead, body: bytes, known: Known | None) -> Exchange:
+    ask = bodies.read_request(wire, head, known.rest(body) if known else body)
+    if known:
+        known.pad(ask)
     spoken = dialect(wire.name)
     if spoken.socket and isinstance(ask.document, list):
         return recorded(wire, ask.document)
     spoken.request(ask)
-    return ask.freeze()
+    return known.joined(ask.freeze()) if known else ask.freeze()
 
 
 def open_stream(exchange: Exchange, head: ResponseHead) -> Stream:

@@ -59,6 +59,34 @@ def scan(document: bytes, wanted: Wanted) -> Found:
     return found
 
 
+def elements(document: bytes, key: str) -> tuple[int, list[int]]:
+    """Return where the array under a key of the root begins, and where each element ends.
+
+    ParseError where there is no such array.
+    """
+    at = _space(document, 0)
+    while document[at : at + 1] in (b"{", b","):
+        match = _STRING.match(document, _space(document, at + 1))
+        if match is None:
+            break
+        at = _space(document, _space(document, match.end()) + 1)  # behind the colon
+        if read_lenient(match[0]) == key and document[at : at + 1] == b"[":
+            return at + 1, _ends(document, at)
+        at = _space(document, _skip(document, at))
+    raise ParseError(f"no array {key}")
+
+
+def _ends(document: bytes, at: int) -> list[int]:
+    ends: list[int] = []
+    while document[at : at + 1] in (b"[", b","):
+        at = _space(document, at + 1)
+        if document[at : at + 1] == b"]":
+            break
+        ends.append(_skip(document, at))
+        at = _space(document, ends[-1])
+    return ends
+
+
 def _count(wanted: Wanted) -> int:
     return wanted.value + wanted.key + sum(map(_count, wanted.below.values()))
 
