@@ -8,7 +8,7 @@ import pytest
 from milecastle import settings, wire
 from milecastle.catalogue import clients, reading
 from milecastle.cli.main import COMMANDS
-from milecastle.policy import ACTIONS, asking, cases, conditions, document
+from milecastle.policy import ACTIONS, asking, cases, conditions, document, merging
 from milecastle.yamldoc import Mapping, Scalar, Sequence, compose
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +40,7 @@ NAMED = {
     "a key of a policy": (
         "docs/POLICY.md",
         {
-            **document.KEYS,
+            **merging.OVERRIDE,
             **document.SERVICES,
             **document.FAILURE,
             **document.INTERCEPT,
@@ -114,8 +114,10 @@ def examples(page):
 def test_the_examples_of_the_policy_page_are_policies():
     from milecastle.policy import check, run_cases
 
-    first, exception, failure, given = examples("POLICY.md")
+    first, override, exception, failure, given = examples("POLICY.md")
     made, problems = check(first, "POLICY.md")
+    assert problems == []
+    _, problems = check(first, "POLICY.md", overrides=[("POLICY.md", override)])
     assert problems == []
     _, problems = check("version: 1\nrules:\n" + exception, "POLICY.md")
     assert problems == []

@@ -30,6 +30,8 @@ AUTO = "auto"
 STATE_DIR = Path("/var/lib/milecastle")
 RUN_DIR = Path("/run/milecastle")
 POLICY = Path("/etc/milecastle/policy.yaml")
+OVERRIDES = "policy.d"
+"""The folder of the files that are laid over the policy."""
 LONGEST_RUN_DIR = 90
 """A socket's whole path must fit into 107 bytes (unix(7), sun_path)."""
 
@@ -46,6 +48,17 @@ class Settings:
     workers: int = 1
     capture: Capture = "redacted"
     catalogue: tuple[Path, ...] = ()
+
+    @property
+    def overrides(self) -> Path:
+        """The folder beside the policy file; for the shipped one, that of /etc/milecastle."""
+        return overrides_of(self.policy)
+
+
+def overrides_of(policy: Path) -> Path:
+    """Return the folder of the files that are laid over a policy file."""
+    own = POLICY if policy == shipped.path("config", "policy.yaml") else policy
+    return own.parent / OVERRIDES
 
 
 def path() -> Shape[Path]:

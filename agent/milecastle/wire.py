@@ -72,7 +72,7 @@ WORKER: Mapping[str, Row] = {
     "spend": Row("worker", "serving", 1 << 15, {"charges": list}, replies=True),
     "spent": Row("worker", "serving", 1 << 15, {"charges": list, "tokens": int}),
     # daemon -> worker
-    "policy": Row("daemon", "serving", 8 << 20, {"text": str, "file": str}),
+    "policy": Row("daemon", "serving", 8 << 20, {"files": list}),
     "chain": Row("daemon", "serving", 1 << 18, {"pem": str}),
     "packet": Row("daemon", "serving", 1 << 16, {"what": str, "data": bytes}),
     "listen": Row(

@@ -71,7 +71,7 @@ def shared(kernel, archive, services):
         listeners=(),
         namespaces=NoNamespaces(),
         standing=lambda _service: Standing.TOLERATED,
-        configuration=lambda: {"policy": {"text": "", "file": ""}},
+        configuration=lambda: {"policy": {"files": [["", ""]]}},
         serving=lambda: None,
     )
 

@@ -148,7 +148,7 @@ async def test_one_that_never_says_hello_is_overdue_later(pair, shared):
 
 async def test_a_peer_that_does_not_read_is_disconnected(pair):
     peer, _end = pair()
-    blob = {"text": "x" * (8 << 20), "file": "f"}
+    blob = {"files": [["f", "x" * (8 << 20)]]}
     for _ in range(6):
         peer.send(wire.Frame(0, "policy", blob))
     assert [frame async for frame in peer.frames()] == []

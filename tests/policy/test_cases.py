@@ -6,7 +6,7 @@ from tests.policy.making import found, policy, subject
 
 from milecastle import catalogue
 from milecastle.model import Severity
-from milecastle.policy import check, diff, run_cases, schema
+from milecastle.policy import check, diff, override_schema, run_cases, schema
 
 CONFIG = Path(__file__).parents[2] / "config"
 CATALOGUE = catalogue.shipped()
@@ -111,9 +111,12 @@ def test_diff_names_the_exchanges_that_are_judged_otherwise():
     assert told == {"with a key": ("a", "r"), "elsewhere": (None, "u")}
 
 
-def test_the_published_schema_is_the_one_of_the_tables():
-    published = CONFIG / "policy.schema.json"
-    assert json.loads(published.read_text()) == schema(), (
-        "write it anew: python -c 'import json; from milecastle.policy import schema; "
-        "print(json.dumps(schema(), indent=2))' > config/policy.schema.json"
+@pytest.mark.parametrize(
+    ("file", "made"),
+    [("policy.schema.json", schema), ("policy-override.schema.json", override_schema)],
+)
+def test_the_published_schema_is_the_one_of_the_tables(file, made):
+    assert json.loads((CONFIG / file).read_text()) == made(), (
+        f"write it anew: python -c 'import json; from milecastle import policy; "
+        f"print(json.dumps(policy.{made.__name__}(), indent=2))' > config/{file}"
     )

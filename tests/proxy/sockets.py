@@ -18,7 +18,7 @@ ATTRIBUTION = {
 def welcome(listeners=()) -> dict:
     return {
         "settings": {"capture": "redacted", "body_limit": 1 << 20, "upstream_ca": ["PEM"]},
-        "policy": {"text": "version: 1", "file": "policy.yaml"},
+        "policy": {"files": [["policy.yaml", "version: 1"]]},
         "catalogue": [["extra.yaml", "services: []"]],
         "chain": "PEM",
         "listeners": list(listeners),

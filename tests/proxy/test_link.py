@@ -21,15 +21,15 @@ class Heard:
     """What a link's owner was told."""
 
     def __init__(self) -> None:
-        self.policies: list[tuple[str, str]] = []
+        self.policies: list[tuple[tuple[str, str], ...]] = []
         self.packets: list[tuple[str, bytes]] = []
         self.chains: list[str] = []
         self.listeners: list[Listener] = []
         self.left: list[int] = []
         self.end: asyncio.Future[LineError] = asyncio.get_running_loop().create_future()
 
-    def policy(self, text, file):
-        self.policies.append((text, file))
+    def policy(self, files):
+        self.policies.append(files)
 
     def chain(self, pem):
         self.chains.append(pem)
@@ -133,13 +133,16 @@ def test_a_process_told_in_another_way_is_no_reason_to_lose_the_connection():
 
 async def test_policies_and_packets_are_handed_on(daemon):
     heard, _link, _told = await greeted(daemon)
-    daemon.send(0, "policy", {"file": "f", "text": "t"})  # in any order of fields
+    daemon.send(0, "policy", {"files": [["f", "t"], ["g", "u"]]})
     daemon.send(0, "chain", {"pem": "c"})
     daemon.send(0, "packet", {"data": b"d", "what": "dns"})
     async with asyncio.timeout(2):
         while not heard.packets:
             await asyncio.sleep(0.01)
-    assert (heard.policies, heard.packets) == ([("t", "f")], [("dns", b"d")])
+    assert (heard.policies, heard.packets) == (
+        [(("f", "t"), ("g", "u"))],
+        [("dns", b"d")],
+    )
     assert heard.chains == ["c"]
 
 
@@ -149,7 +152,9 @@ GARBAGE = {
     "a worker's own request": wire.encode(wire.Frame(0, "heartbeat", {"open": 1})),
     "an unknown notice": wire.encode(wire.Frame(0, "reboot", {})),
     "an answer to nothing": wire.encode(wire.Frame(99, "ok", {"result": {}})),
-    "a policy with more": wire.encode(wire.Frame(0, "policy", {"text": "", "file": "", "more": 1})),
+    "a policy of no files": wire.encode(wire.Frame(0, "policy", {"files": []})),
+    "a policy of numbers": wire.encode(wire.Frame(0, "policy", {"files": [["f", 1]]})),
+    "a policy with more": wire.encode(wire.Frame(0, "policy", {"files": [], "more": 1})),
 }
 
 

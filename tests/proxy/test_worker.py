@@ -116,7 +116,7 @@ async def posted(folder: Path, policy: str = "version: 1\n") -> AsyncIterator[Po
         told = welcome([{"family": 4, "netns": 1, "port": port}])
         told["settings"]["upstream_ca"] = [root("provider").pem]
         told |= {"chain": intermediate().pem, "catalogue": []}
-        told["policy"] = {"text": policy, "file": "policy.yaml"}
+        told["policy"] = {"files": [["policy.yaml", policy]]}
         daemon.send(hello.id, "ok", {"result": told}, descriptors=[listener.fileno()])
         post = Post(daemon, provider, process, port, destination=provider.tls)
         heeding = asyncio.create_task(post.heed())
@@ -159,8 +159,8 @@ async def test_a_worker_serves_inspects_reports_and_ends_with_the_daemon(tmp_pat
         assert record["attributes"]["gen_ai.usage.input_tokens"] == 3
         assert record["attributes"]["gen_ai.input.messages"][0]["parts"][0]["content"] == "hello"
         # a policy that comes later counts from the next exchange
-        post.daemon.send(0, "policy", {"text": POLICY, "file": "policy.yaml"})
-        post.daemon.send(0, "policy", {"text": "not: a policy", "file": "broken.yaml"})
+        post.daemon.send(0, "policy", {"files": [["policy.yaml", POLICY]]})
+        post.daemon.send(0, "policy", {"files": [["broken.yaml", "not: a policy"]]})
         sent = len(post.provider.received)
         secret = {**BODY, "messages": [{"role": "user", "content": f"my key is {KEY}"}]}
         refused = await post.call(secret)

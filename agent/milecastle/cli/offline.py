@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from milecastle import shipped
+from milecastle import settings, shipped
 from milecastle.cli.faults import InputError
 from milecastle.model import Problem
 
@@ -76,14 +76,27 @@ def catalogue(files: Sequence[Path] = ()) -> Catalogue:
 
 
 def policy(file: Path | None, **known: Any) -> Policy:  # noqa: ANN401 - as policy.check takes them
-    """Return the policy of a file, or of the shipped one; InputError lists its problems."""
+    """Return the policy of a file with what is laid over it, or the shipped one alone.
+
+    InputError lists the problems.
+    """
     from milecastle.policy import check
 
     path = file or shipped.path("config", "policy.yaml")
-    compiled, problems = check(text(path), str(path), **known)
+    over = overrides(path) if file else []
+    compiled, problems = check(text(path), str(path), overrides=over, **known)
     refuse(problems)
     assert compiled is not None, "no problem and no policy"
     return compiled
+
+
+def overrides(policy: Path) -> list[tuple[str, str]]:
+    """Return name and text of the files that are laid over a policy file, as the daemon does it."""
+    folder = settings.overrides_of(policy)
+    files = sorted(each for each in folder.glob("*.yaml") if not each.name.startswith("."))
+    if len(files) > FULLEST_FOLDER:
+        raise InputError(f"{folder} holds more than {FULLEST_FOLDER} files")
+    return [(str(file), text(file)) for file in files]
 
 
 def refuse(problems: Sequence[Problem]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
+from milecastle import settings
 from milecastle.cli import escaping, faults, offline
 from milecastle.cli.command import Verb, json_option
 from milecastle.cli.faults import InputError
@@ -19,7 +20,9 @@ from milecastle.model import Direction, Finding, Problem, Process, Severity, Sub
 def check_arguments(parser: argparse.ArgumentParser) -> None:
     """Read the arguments of ``policy check``."""
     json_option(parser)
-    parser.add_argument("file", type=Path, metavar="FILE", help="a policy file")
+    parser.add_argument(
+        "file", type=Path, nargs="?", metavar="FILE", help="a policy file; without it, this host's"
+    )
     catalogue_option(parser)
     rules_option(parser)
 
@@ -41,20 +44,24 @@ def rules_option(parser: argparse.ArgumentParser) -> None:
 
 
 def check(options: argparse.Namespace, terminal: Terminal) -> int:
-    """Print every problem of a policy file, or what is in it."""
+    """Print every problem of a policy file and of what is laid over it, or what is in it."""
     from milecastle import policy
     from milecastle.detect import check as check_rules
 
     detectors, _ = check_rules(offline.rule_files(options.rules))
+    file = options.file or settings.usual_policy()
+    overrides = offline.overrides(file)
     compiled, problems = policy.check(
-        offline.text(options.file),
-        str(options.file),
+        offline.text(file),
+        str(file),
+        overrides=overrides,
         catalogue=offline.catalogue(options.catalogue),
         detectors=[rule.id for rule in detectors],
     )
     if options.json:
         terminal.json({
-            "file": str(options.file),
+            "file": str(file),
+            "overrides": [name for name, _ in overrides],
             "problems": [asdict(problem) for problem in problems],
             "rules": [rule.id for rule in compiled.rules] if compiled else None,
             "mode": compiled.mode if compiled else None,
@@ -64,7 +71,8 @@ def check(options: argparse.Namespace, terminal: Terminal) -> int:
     else:
         enforced = sum(rule.mode == "enforce" for rule in compiled.rules)
         rules = plural(len(compiled.rules), "rule")
-        terminal.block("", 0, f"{options.file} is in order: {rules}, {enforced} enforced")
+        over = f" with {plural(len(overrides), 'override')}" if overrides else ""
+        terminal.block("", 0, f"{file}{over} is in order: {rules}, {enforced} enforced")
     return faults.BAD_INPUT if compiled is None else faults.FINE
 
 

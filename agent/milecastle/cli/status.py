@@ -45,7 +45,9 @@ def summary(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "self-test", f"{outcome}: {test.get('what')}"
     policy = told.get("policy") or {}
     if policy:
-        yield "policy", f"{policy.get('file')}, {plural(policy.get('rules', 0), 'rule')}"
+        number = len(policy.get("overrides") or ())
+        over = f", {plural(number, 'override')}" if number else ""
+        yield "policy", f"{policy.get('file')}{over}, {plural(policy.get('rules', 0), 'rule')}"
     for worker in told.get("workers") or ():
         state = "serving" if worker.get("serving") else "not serving"
         yield "worker", f"{state}, pid {worker.get('pid')}, {worker.get('open')} open"

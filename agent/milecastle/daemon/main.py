@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     services, problems = read_catalogue(configured)
     if services is None:
         return complain(*map(str, problems))
-    rules = Rules(configured.policy, services)
+    rules = Rules(configured.policy, services, configured.overrides)
     if not rules.reload():
         return complain("there is no policy to begin with; see the lines above")
     try:

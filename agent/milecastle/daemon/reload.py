@@ -1,60 +1,100 @@
 """See that a file has changed: edited, replaced by rename, or swapped behind a symlink.
 
-Kubernetes ConfigMaps swap a symlink two folders up; editors rename. So the folders on the way are
-watched, and what counts is whether the file's bytes are different.
+Kubernetes ConfigMaps swap a symlink beside the file; deployments swap one further up; editors
+rename. So every folder on the way is watched in which a change can put other bytes behind a path,
+and again after each change, for the way may lead elsewhere then. What counts is whether the bytes
+are different; that is the reader's matter.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
+from watchdog.observers.api import ObservedWatch
 
-SETTLE = 0.05
+SETTLE = 0.02
 """Seconds without another event before the file is read."""
 READING = frozenset({"opened", "closed_no_write"})
+LINKS = 16
+"""Symlinks on one path that are followed; the kernel's own limit is 40."""
 
 
 class Watch(FileSystemEventHandler):
-    """Call back, in the event loop, some moments after anything happened around the files."""
+    """Call back, in the event loop, some moments after anything happened around the paths."""
 
-    def __init__(self, files: list[Path], changed: Callable[[], None]) -> None:
+    def __init__(self, paths: Sequence[Path], changed: Callable[[], None]) -> None:
+        """A path may be a file or a folder, there or not."""
         self._loop = asyncio.get_running_loop()
+        self._paths = paths
         self._changed = changed
         self._pending: asyncio.TimerHandle | None = None
+        self._watched: dict[Path, ObservedWatch] = {}
         self._observer = Observer()
-        for folder in sorted({folder for file in files for folder in folders(file)}):
-            self._observer.schedule(self, str(folder))
+        self._follow()
         self._observer.start()
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         """Wait until the writer is done. Runs in watchdog's thread."""
-        if event.event_type not in READING:
+        if event.event_type not in READING and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._settle)
 
     def close(self) -> None:
         """Stop watching."""
+        if self._pending is not None:
+            self._pending.cancel()
         self._observer.stop()
         self._observer.join(timeout=2)
 
     def _settle(self) -> None:
         if self._pending is not None:
             self._pending.cancel()
-        self._pending = self._loop.call_later(SETTLE, self._changed)
+        self._pending = self._loop.call_later(SETTLE, self._settled)
+
+    def _settled(self) -> None:
+        self._follow()
+        self._changed()
+
+    def _follow(self) -> None:
+        """Watch the folders that matter now, by what they are and not only by their names."""
+        wanted = {folder for path in self._paths for folder in folders(path)}
+        for folder in [one for one in self._watched if one not in wanted]:
+            self._observer.unschedule(self._watched.pop(folder))
+        for folder in sorted(wanted - self._watched.keys()):
+            try:
+                self._watched[folder] = self._observer.schedule(self, str(folder))
+            except OSError:  # it went away; what removed it is seen in the folder above
+                continue
 
 
-def folders(file: Path) -> set[Path]:
-    """Return the folders in which a change can put other bytes behind this path."""
-    found = set()
-    here = file.absolute()
-    for _ in range(8):  # symlinks to symlinks, bounded
-        if here.parent.is_dir():
-            found.add(here.parent)
-        if not here.is_symlink():
+def folders(path: Path) -> set[Path]:
+    """Return the folders, free of symlinks, in which a change can put other bytes behind a path.
+
+    Those are the folder of the path, the path itself where it is a folder, and the folder of each
+    symlink on the way. Of a path that is not there, the nearest folder above it that is.
+    """
+    found: set[Path] = set()
+    links = 0
+    here = Path("/")
+    left = list(path.absolute().parts[1:])
+    while left:
+        name = left.pop(0)
+        if name == "..":
+            here = here.parent
+            continue
+        step = here / name
+        if step.is_symlink() and links < LINKS:
+            links += 1
+            found.add(here)
+            target = step.readlink()
+            if target.is_absolute():
+                here = Path("/")
+            left = [*(part for part in target.parts if part != "/"), *left]
+        elif step.is_dir():
+            here = step
+        else:
             break
-        here = here.parent / here.readlink()
-    resolved = file.resolve().parent
-    return found | ({resolved} if resolved.is_dir() else set())
+    return found | {here} | ({here.parent} if not left and here == path.resolve() else set())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from milecastle import policy
 from milecastle.catalogue import Catalogue
@@ -19,34 +21,49 @@ log = logging.getLogger(__name__)
 
 LARGEST = 1 << 20
 """A policy file over this size (bytes) is refused unread."""
+LARGEST_TOGETHER = 1 << 20
+MOST_OVERRIDES = 100
+"""Files of the folder of overrides, and what they may come to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A policy as it was read."""
+
+    main: str
+    overrides: tuple[tuple[str, str], ...] = ()
+    """File and text, in the order in which they are laid over it."""
 
 
 class Rules:
-    """The policy file and what it means now. A bad file never replaces a good one."""
+    """The policy's files and what they mean now. A bad file never replaces a good one."""
 
-    def __init__(self, file: Path, catalogue: Catalogue) -> None:
+    def __init__(self, file: Path, catalogue: Catalogue, overrides: Path | None = None) -> None:
+        """``overrides`` is the folder of the files that are laid over the policy."""
         self.file = file
-        self.text: str | None = None
-        """None before the first file that is fine."""
+        self.folder = overrides
+        self.texts: Texts | None = None
+        """None before the first that are fine."""
         self.policy = policy.Policy()
         self.problems: list[Problem] = []
         self._catalogue = catalogue
 
     def reload(self) -> bool:
-        """Read the file; return whether other rules are in force now. Problems are kept."""
+        """Read the files; return whether other rules are in force now. Problems are kept."""
         try:
-            text = read(self.file)
+            texts = Texts(read(self.file), tuple(laid_over(self.folder)))
         except (OSError, UnicodeDecodeError) as error:
-            self._keep([Problem(str(self.file), 0, f"cannot be read: {error}")])
+            file = getattr(error, "filename", None) or self.file
+            self._keep([Problem(str(file), 0, f"cannot be read: {error}")])
             return False
-        compiled, problems = policy.check(text, str(self.file))
+        if texts == self.texts:
+            self.problems = []
+            return False
+        compiled, problems = policy.check(texts.main, str(self.file), overrides=texts.overrides)
         if compiled is None:
             self._keep(problems)
             return False
-        if text == self.text:
-            self.problems = []
-            return False
-        self.text, self.policy, self.problems = text, compiled, []
+        self.texts, self.policy, self.problems = texts, compiled, []
         return True
 
     def standing(self, service: str | None) -> Standing:
@@ -54,9 +71,10 @@ class Rules:
         known = self._catalogue.services.get(service) if service else None
         return self.policy.standing(known) if known else Standing.UNSANCTIONED
 
-    def frame(self) -> dict[str, str]:
-        """Return the policy as workers are told it."""
-        return {"text": self.text or "", "file": str(self.file)}
+    def frame(self) -> dict[str, Any]:
+        """Return the policy as workers are told it: files and texts, the policy itself first."""
+        texts = self.texts or Texts("")
+        return {"files": [[str(self.file), texts.main], *map(list, texts.overrides)]}
 
     def apply(self, kernel: Kernel, by_hand: Collection[str] = ()) -> None:
         """Tell the kernel, service by service, whether to redirect and what to do if it can't.
@@ -118,10 +136,26 @@ class Rules:
         self.problems = problems
 
 
+def laid_over(folder: Path | None) -> Iterator[tuple[str, str]]:
+    """Yield name and text of the files of a folder, by name. OSError where one can't be read."""
+    if folder is None or not folder.is_dir():
+        return
+    files = sorted(each for each in folder.glob("*.yaml") if not each.name.startswith("."))
+    if len(files) > MOST_OVERRIDES:
+        raise OSError(0, f"more than {MOST_OVERRIDES} files", str(folder))
+    left = LARGEST_TOGETHER
+    for file in files:
+        text = read(file)
+        left -= len(text)
+        if left < 0:
+            raise OSError(0, f"files of over {LARGEST_TOGETHER} bytes together", str(folder))
+        yield str(file), text
+
+
 def read(file: Path) -> str:
     """Return the file's text; OSError where it is too large to be a policy."""
     with file.open("rb") as opened:
         raw = opened.read(LARGEST + 1)
     if len(raw) > LARGEST:
-        raise OSError(0, f"larger than {LARGEST} bytes")
+        raise OSError(0, f"larger than {LARGEST} bytes", str(file))
     return raw.decode()

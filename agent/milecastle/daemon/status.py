@@ -63,6 +63,7 @@ class Status:
         with contextlib.suppress(OSError):  # then `degraded` says what is wrong with the disk
             sizes = await self.archive.ask(Reader.sizes, SIZES_SECONDS)
         now = time.monotonic()
+        overrides = self.rules.texts.overrides if self.rules.texts else ()
         return {
             "ready": self.ready,
             "version": __version__,
@@ -78,6 +79,7 @@ class Status:
             },
             "policy": {
                 "file": str(self.rules.file),
+                "overrides": [file for file, _ in overrides],
                 "rules": len(self.rules.policy.rules),
                 "problems": [str(problem) for problem in self.rules.problems],
             },

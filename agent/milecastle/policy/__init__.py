@@ -9,7 +9,7 @@ from milecastle.policy.explaining import Step
 from milecastle.policy.limiting import Charge, Limit, Meter
 from milecastle.policy.patterns import any_of
 from milecastle.policy.policy import Decision, Notice, Policy
-from milecastle.policy.schema import schema
+from milecastle.policy.schema import override_schema, schema
 
 __all__ = [
     "ACTIONS",
@@ -31,6 +31,7 @@ __all__ = [
     "check",
     "diff",
     "fitting",
+    "override_schema",
     "run_cases",
     "schema",
 ]

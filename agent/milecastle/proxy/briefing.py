@@ -14,7 +14,7 @@ from pathlib import Path
 from milecastle import catalogue, detect, inspection, policy, shipped
 from milecastle.catalogue import clients
 from milecastle.model import ParseError, Problem
-from milecastle.proxy.link import Welcome
+from milecastle.proxy.link import PolicyFiles, Welcome
 from milecastle.proxy.orders import Orders
 
 log = logging.getLogger(__name__)
@@ -36,13 +36,15 @@ class Briefing:
             files = [*self._catalogue_files, *welcome.catalogue]
             self.catalogue, problems = catalogue.load(files)
             log_problems("catalogue", problems)
-        rules = read_policy(welcome.policy_text, welcome.policy_file)
+        rules = read_policy(welcome.policy)
         return self._orders(rules, welcome.key, welcome.capture)
 
     def standing_alone(self, file: Path | None = None) -> Orders:
         """Return orders for one policy, the shipped one if None, with no daemon to tell more."""
         file = file or shipped.path("config", "policy.yaml")
-        return self._orders(read_policy(file.read_text(), str(file)), os.urandom(32), "redacted")
+        return self._orders(
+            read_policy(((str(file), file.read_text()),)), os.urandom(32), "redacted"
+        )
 
     def _orders(self, rules: policy.Policy, key: bytes, capture: str) -> Orders:
         engine = detect.Engine(self._rules, key=key)
@@ -61,17 +63,18 @@ def rule_files() -> list[tuple[str, str]]:
     ]
 
 
-def read_policy(text: str, file: str) -> policy.Policy:
+def read_policy(files: PolicyFiles) -> policy.Policy:
     """Return the compiled policy, or raise ParseError with everything that is wrong with it."""
-    compiled, problems = policy.check(text, file)
+    (file, text), *overrides = files
+    compiled, problems = policy.check(text, file, overrides=overrides)
     if compiled is None:
         raise ParseError("; ".join(str(problem) for problem in problems))
     return compiled
 
 
-def with_policy(orders: Orders, text: str, file: str) -> Orders:
+def with_policy(orders: Orders, files: PolicyFiles) -> Orders:
     """Return the same orders under another policy; ParseError leaves the old ones standing."""
-    rules = read_policy(text, file)
+    rules = read_policy(files)
     assert isinstance(orders.inspector, inspection.Inspector)
     return Orders(orders.names, rules, orders.inspector.with_policy(rules))
 

@@ -29,6 +29,10 @@ HEARTBEAT = 0.2
 NAMES_A_FRAME = 100
 
 
+type PolicyFiles = tuple[tuple[str, str], ...]
+"""File and text of the policy, then of each file that is laid over it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Listener:
     """A socket that redirected connections arrive at, and the network namespace it stands in."""
@@ -50,8 +54,7 @@ class Welcome:
     body_limit: int
     """Bytes of a body, decoded, that may be held for inspection."""
     upstream_ca: tuple[str, ...]
-    policy_text: str
-    policy_file: str
+    policy: PolicyFiles
     catalogue: tuple[tuple[str, str], ...]
     """Extra catalogue files: name, text."""
     chain: str
@@ -75,7 +78,7 @@ class Caller:
 class Owner(Protocol):
     """Whoever is told what the daemon says of its own accord. Must not raise."""
 
-    def policy(self, text: str, file: str) -> None:
+    def policy(self, files: PolicyFiles) -> None:
         """Act on another policy from now on."""
 
     def chain(self, pem: str) -> None:
@@ -100,7 +103,7 @@ class Link:
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
         self._notices: Mapping[str, Callable[..., None]] = {
-            "policy": owner.policy,
+            "policy": self._policy,
             "chain": owner.chain,
             "packet": owner.packet,
             "listen": self._listen,
@@ -202,9 +205,22 @@ class Link:
         row = wire.check(frame, wire.WORKER, "daemon", "serving")
         self._notices[frame.kind](*(frame.body[name] for name in row.fields))
 
+    def _policy(self, files: list[object]) -> None:
+        self._owner.policy(read_files(files))
+
     def _listen(self, family: int, port: int, netns: int) -> None:
         (descriptor,) = self.line.take_descriptors(1)
         self._owner.listen(Listener(socket.socket(fileno=descriptor), family, netns, port))
+
+
+def read_files(files: Sequence[object]) -> PolicyFiles:
+    """Return the files of a policy. WireError where they are none."""
+    match files:
+        case [[str(), str()], *_] if all(
+            isinstance(each, list) and list(map(type, each)) == [str, str] for each in files
+        ):
+            return tuple((each[0], each[1]) for each in files if isinstance(each, list))
+    raise wire.WireError("a policy is [[file, text], ...]")
 
 
 def promised_listeners(result: wire.Body) -> int:
@@ -225,7 +241,7 @@ def read_welcome(result: wire.Body, descriptors: Sequence[int]) -> Welcome:
                 "body_limit": int(body_limit),
                 "upstream_ca": list(upstream_ca),
             },
-            "policy": {"text": str(text), "file": str(file)},
+            "policy": {"files": list(files)},
             "catalogue": list(catalogue),
             "chain": str(chain),
             "listeners": list(listeners),
@@ -237,8 +253,7 @@ def read_welcome(result: wire.Body, descriptors: Sequence[int]) -> Welcome:
                 capture=capture,
                 body_limit=body_limit,
                 upstream_ca=tuple(str(pem) for pem in upstream_ca),
-                policy_text=text,
-                policy_file=file,
+                policy=read_files(files),
                 catalogue=tuple((str(name), str(content)) for name, content in catalogue),
                 chain=chain,
                 key=key,

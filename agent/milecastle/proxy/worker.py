@@ -21,7 +21,7 @@ from milecastle.proxy.checkpoint import Checkpoint
 from milecastle.proxy.claims import Claims
 from milecastle.proxy.ledger import Ledger
 from milecastle.proxy.line import LineError
-from milecastle.proxy.link import Link, Listener, Welcome
+from milecastle.proxy.link import Link, Listener, PolicyFiles, Welcome
 from milecastle.proxy.orders import Watch
 
 log = logging.getLogger(__name__)
@@ -112,9 +112,9 @@ class Worker:
 
     # --- the daemon says -------------------------------------------------------------------
 
-    def policy(self, text: str, file: str) -> None:
+    def policy(self, files: PolicyFiles) -> None:
         """Act on another policy from now on."""
-        self._when_serving(lambda: self._obey(text, file))
+        self._when_serving(lambda: self._obey(files))
 
     def chain(self, pem: str) -> None:
         """Serve certificates of another CA from now on."""
@@ -149,9 +149,9 @@ class Worker:
         else:
             self._early.append(act)
 
-    def _obey(self, text: str, file: str) -> None:
+    def _obey(self, files: PolicyFiles) -> None:
         try:
-            self._watch.orders = briefing.with_policy(self._watch.orders, text, file)
+            self._watch.orders = briefing.with_policy(self._watch.orders, files)
         except ParseError as error:
             log.error("a policy that can't be read, the old one stays: %s", error)
 
