@@ -29,6 +29,7 @@ def detector_rules() -> set[str]:
 
 NAMED = {
     "a setting": ("docs/CONFIGURATION.md", settings.KEYS),
+    "a key of intercept": ("docs/CONFIGURATION.md", settings.INTERCEPT),
     "a key of a catalogue file": (
         "docs/CONFIGURATION.md",
         {**reading.KEYS, **reading.SERVICE, **reading.CALL},
@@ -129,7 +130,14 @@ def test_the_examples_of_the_policy_page_are_policies():
 
 
 def test_the_example_of_a_catalogue_is_one():
-    (text,) = examples("CONFIGURATION.md")
+    text, _ = examples("CONFIGURATION.md")
     catalogue, problems = reading.load([("CONFIGURATION.md", text)])
     assert problems == []
     assert catalogue.match("llm.turin.example.com").id == "house-llm"
+
+
+def test_the_example_of_settings_is_one():
+    _, text = examples("CONFIGURATION.md")
+    checked, problems = settings.check(text, "CONFIGURATION.md")
+    assert problems == []
+    assert checked.intercept.hosts == ("llm.example.com", "*.models.example.com")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from milecastle.settings import KEYS, Settings, check
+from milecastle.settings import KEYS, Intercept, Settings, check
 from milecastle.yamldoc import Mapping, compose
 
 SHIPPED = Path(__file__).parents[1] / "config" / "milecastled.yaml"
@@ -50,6 +50,9 @@ workers: 4
 capture: metadata
 catalogue:
   - mine.yaml
+intercept:
+  hosts: [llm.example.com, "*.ai.example.com"]
+  shape: false
 """,
         "/etc/m/m.yaml",
     )
@@ -63,6 +66,7 @@ catalogue:
         workers=4,
         capture="metadata",
         catalogue=(Path("/etc/m/mine.yaml"),),
+        intercept=Intercept(("llm.example.com", "*.ai.example.com"), shape=False),
     )
 
 
@@ -112,3 +116,13 @@ def test_the_shipped_file_names_every_key_and_says_the_defaults():
 def test_garbage_is_problems_or_settings_and_never_an_exception(text):
     settings, found = check(text, "m.yaml", exists=nothing)
     assert (settings is None) == bool(found)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["https://x.example", "x.example:443", "x.example/v1", "*", "*.example", "a*.x.example",
+     "LLM.x.example", ".x.example", "x..example", "localhost", "x.example."],
+)  # fmt: skip
+def test_a_host_that_is_none_is_a_problem_with_its_place(host):
+    (problem,) = problems(f"intercept: {{hosts: ['{host}']}}\n")
+    assert problem.startswith("/etc/m/m.yaml:1:21: ")

@@ -18,6 +18,7 @@ from milecastle.yamldoc import (
     Shape,
     choice,
     compose,
+    flag,
     number,
     record,
     sequence,
@@ -37,6 +38,16 @@ LONGEST_RUN_DIR = 90
 
 
 @dataclass(frozen=True, slots=True)
+class Intercept:
+    """What is decrypted beside the services of the catalogue."""
+
+    hosts: tuple[str, ...] = ()
+    """Names, and ``*.name`` for every name below."""
+    shape: bool = True
+    """Whether only what looks like a call to a model is one there, or everything."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """How milecastled runs. Every path is absolute."""
 
@@ -48,6 +59,7 @@ class Settings:
     workers: int = 1
     capture: Capture = "redacted"
     catalogue: tuple[Path, ...] = ()
+    intercept: Intercept = Intercept()
 
     @property
     def overrides(self) -> Path:
@@ -93,6 +105,16 @@ def cgroup() -> Shape[str]:
     return text("auto or the path of a cgroup2 folder", "auto|/.*", hint="it begins with /")
 
 
+HOST = text(
+    "a host name, or *. and one",
+    r"(?:\*\.)?[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)+",
+    hint="lower case, at least two labels, no port, no path; *. stands for every name below",
+    limit=253,
+)
+INTERCEPT: dict[str, Field] = {
+    "hosts": Field(sequence(HOST, limit=1000), "Further names to decrypt."),
+    "shape": Field(flag(), "true: there, only what looks like a call to a model is one."),
+}
 KEYS: dict[str, Field] = {
     "cgroup": Field(cgroup(), "The cgroup2 folder to watch; auto is the root: the whole host."),
     "state_dir": Field(path(), "Where the database and the certificates are kept."),
@@ -106,6 +128,7 @@ KEYS: dict[str, Field] = {
         choice("redacted", "metadata", "full"), "What is kept of messages; metadata keeps no text."
     ),
     "catalogue": Field(sequence(path()), "Further catalogue files; later ones win."),
+    "intercept": Field(record(Intercept, INTERCEPT), "What is decrypted beside the catalogue."),
 }
 
 

@@ -157,6 +157,46 @@ def test_a_renewed_ca_is_served_at_once_without_a_restart(monitor: Agent):
     assert monitor.pids == pids
 
 
+# --- beyond the catalogue ---------------------------------------------------------------------
+
+
+STRANGER = "direct.example.test"
+"""A host of no catalogue, with a model behind it."""
+
+
+@pytest.fixture(scope="module")
+def beyond(lab: Lab):
+    with Agent.up(lab, name="beyond", intercept={"hosts": ["*.example.test"]}) as agent:
+        yield agent
+
+
+@pytest.mark.parametrize("scheme", ["https", "http"])
+@pytest.mark.parametrize(
+    ("path", "status"), [("/v1/chat/completions", "200"), ("/house/ask?by=me", "404")]
+)
+def test_a_call_to_an_unknown_service_is_known_by_its_shape(
+    beyond: Agent, scheme: str, path: str, status: str
+):
+    pid, _, output = run(beyond, curl(f"{scheme}://{STRANGER}{path}", chat("hello")))
+    assert output.endswith(status)
+    (exchange,) = beyond.exchanges_of(pid)
+    assert (exchange["service"], exchange["host"]) == ("unknown-ai", STRANGER)
+    assert exchange["gen_ai.request.model"] == "gpt-4o-mini"
+    until(lambda: connections(beyond, pid)[0]["calls"] == 1, 5)
+    (row,) = [row for row in beyond.objects("inventory") if row["host"] == STRANGER]
+    assert (row["service"], row["sanctioned"]) == ("unknown-ai", False)
+
+
+def test_what_is_no_call_passes_through_an_unknown_service_unrecorded(lab: Lab, beyond: Agent):
+    body = json.dumps({"messages": ["no roles"], "order": 17})
+    pid, _, _ = run(beyond, curl(f"https://{STRANGER}/orders", body))
+    (row,) = connections(beyond, pid)
+    assert (row["service"], row["outcome"], row["calls"]) == ("unknown-ai", "redirected", 0)
+    assert beyond.exchanges_of(pid, wait=0.5) == []
+    (sent,) = [entry for entry in lab.requests() if entry["uri"] == "/orders"]
+    assert json.loads(sent["body"]) == json.loads(body)
+
+
 # --- refused in the kernel -----------------------------------------------------------------------
 
 

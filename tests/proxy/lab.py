@@ -421,7 +421,12 @@ class Script:
     binding: Callable[[str], bool] = lambda _direction: True
     inspections: list[FakeInspection] = field(default_factory=list)
 
-    def begin(self, head: RequestHead, context: Context) -> FakeInspection | None:
+    def asks_for_body(self, _head: RequestHead) -> bool:
+        return False
+
+    def begin(
+        self, head: RequestHead, context: Context, _body: bytes | None = None
+    ) -> FakeInspection | None:
         if not self.recognises(head):
             return None
         self.inspections.append(FakeInspection(self, head, context))

@@ -8,6 +8,18 @@ from milecastle.catalogue.catalogue import (
     Entry,
     Name,
 )
+from milecastle.catalogue.hosts import UNKNOWN, UNKNOWN_AI
 from milecastle.catalogue.reading import load, shipped
 
-__all__ = ["SELFTEST", "SELFTEST_NAME", "Call", "Catalogue", "Entry", "Name", "load", "shipped"]
+__all__ = [
+    "SELFTEST",
+    "SELFTEST_NAME",
+    "UNKNOWN",
+    "UNKNOWN_AI",
+    "Call",
+    "Catalogue",
+    "Entry",
+    "Name",
+    "load",
+    "shipped",
+]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from milecastle.catalogue.hosts import UNKNOWN_AI
 from milecastle.catalogue.names import normal, parents, subtrees
 from milecastle.model import Service
 
@@ -74,6 +75,9 @@ class Catalogue:
         for entry in known.values():
             for pattern in entry.domains:
                 table = self._suffix if pattern.startswith(".") else self._exact
+                owner = table.get(pattern.removeprefix("."))
+                if entry.service.id == UNKNOWN_AI and owner is not None and owner.decrypt:
+                    continue  # it is no unknown one
                 table[pattern.removeprefix(".")] = entry.service
             for port in entry.ports:
                 self._ports[port] = (*self._ports.get(port, ()), entry.service)

@@ -10,7 +10,7 @@ from milecastle.cli import faults
 from milecastle.cli.command import Verb, json_option
 from milecastle.cli.control import Control
 from milecastle.cli.terminal import Colour, Column, Terminal, clock, duration, plural
-from milecastle.cli.wording import program
+from milecastle.cli.wording import program, service
 
 COLUMNS = (
     Column("STATE"),
@@ -53,7 +53,7 @@ def row(seen: Mapping[str, Any]) -> tuple[object, ...]:
     """Return the cells of one state."""
     return (
         seen.get("state"),
-        seen.get("service"),
+        service(seen),
         program(seen.get("process") or {}),
         seen.get("user") or seen.get("uid", "?"),
         clock(seen.get("to")),

@@ -10,7 +10,7 @@ from milecastle.cli import faults
 from milecastle.cli.command import Verb, json_option
 from milecastle.cli.control import Control
 from milecastle.cli.terminal import Colour, Column, Terminal, clock, size
-from milecastle.cli.wording import pod, program
+from milecastle.cli.wording import pod, program, service
 
 COLUMNS: tuple[Column, ...] = (
     Column("SERVICE", least=8),
@@ -56,7 +56,7 @@ def row(use: Mapping[str, Any]) -> tuple[object, ...]:
     where = pod(process) or str(use.get("container") or "")[:8]
     kinds = {str(each.get("kind")): None for each in use.get("accounts") or ()}
     return (
-        use["service"] if use.get("sanctioned") else f"!{use.get('service')}",
+        service(use) if use.get("sanctioned") else f"!{service(use)}",
         use.get("user") or use.get("uid", "?"),
         program(process) + (f"@{where}" if where else ""),
         clock(use.get("last")),

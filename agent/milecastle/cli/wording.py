@@ -33,6 +33,11 @@ def program(process: Mapping[str, Any]) -> str:
     return known_client(process) or str(path or "unknown").rstrip("/").rsplit("/", 1)[-1]
 
 
+def service(row: Mapping[str, Any]) -> str:
+    """Return the service of a row of inventory or coverage; an unknown one by its host."""
+    return str(row.get("host") or row.get("service"))
+
+
 def pod(process: Mapping[str, Any]) -> str:
     """Return the pod of a process as kubectl names it, its uid where no more is known, or ""."""
     told = process.get("pod") or {}

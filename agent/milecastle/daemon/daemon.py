@@ -293,7 +293,7 @@ class Daemon:
                 "body_limit": BODY_LIMIT,
                 "upstream_ca": [path.read_text() for path in settings.upstream_ca],
             },
-            "catalogue": [[str(path), path.read_text()] for path in settings.catalogue],
+            "catalogue": [list(each) for each in preparing.further_catalogue(settings)],
         }
         instances = iter(range(1, sys.maxsize))
         return lambda: {

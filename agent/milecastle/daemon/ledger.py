@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from milecastle.catalogue import SELFTEST
+from milecastle.catalogue import SELFTEST, UNKNOWN_AI
 from milecastle.daemon.desk import Desk, settled
 from milecastle.kernel import Flow
 from milecastle.kernel.flows import UDP
@@ -135,7 +135,9 @@ class Ledger:
         service = self._match(name) if name else None
         if what in UNREAD:
             if service:
-                self._add(Noted(time.time(), known.process, service.id, coverage.METADATA, what))
+                at, host = time.time(), host_of(service.id, name)
+                noted = Noted(at, known.process, service.id, coverage.METADATA, what, host)
+                self._add(noted)
             return
         if what not in SEEN:
             raise ValueError(f"{what[:40]!r} is not what happens to a connection")
@@ -146,7 +148,7 @@ class Ledger:
         late = cookie not in self._pending
         self._correct(Named(cookie, of, name, outcome, code))
         if late and of and (state := coverage.of_connection(outcome, code)):
-            self._add(Noted(time.time(), known.process, of, state, code))
+            self._add(Noted(time.time(), known.process, of, state, code, host_of(of, name)))
 
     def called(self, record: Mapping[str, Any], attribution: Attribution | None) -> None:
         """Take an exchange that the store has accepted."""
@@ -156,8 +158,9 @@ class Ledger:
         process = attribution.process if attribution else None
         at, attributes = record["ended"], record["attributes"]
         cookie = record.get("cookie")
+        host = host_of(service.id, record["host"])
         if seen := coverage.of_exchange(record):
-            self._add(Noted(at, process, service.id, *seen))
+            self._add(Noted(at, process, service.id, *seen, host))
         if not record.get("method"):
             return  # it tells of a connection on which nothing was called
         if isinstance(cookie, int):
@@ -169,6 +172,7 @@ class Ledger:
                 at=at,
                 process=process,
                 service=service.id,
+                host=host,
                 client=client,
                 evidence=evidence,
                 account=account_of(record),
@@ -187,6 +191,7 @@ class Ledger:
         elif waiting[1].outcome in ("redirected", "passed through"):
             entry = waiting[1]
             entry.service, entry.name = named.service, named.name
+            entry.host = host_of(named.service, named.name)
             entry.outcome, entry.code = named.outcome, named.code
             entry.calls += named.calls
 
@@ -295,6 +300,11 @@ def complain(future: asyncio.Future[Any]) -> None:
     """Log what the thread could not do; the daemon goes on."""
     if not future.cancelled() and (error := future.exception()) and not isinstance(error, OSError):
         log.error("the ledger failed: %s", type(error).__name__, exc_info=error)
+
+
+def host_of(service: str | None, name: str) -> str:
+    """Return what the inventory tells apart within a service: hosts of unknown ones."""
+    return name if service == UNKNOWN_AI else ""
 
 
 def client_of(record: Mapping[str, Any]) -> tuple[str | None, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from milecastle import __version__, catalogue, settings, shipped
+from milecastle.daemon import preparing
 from milecastle.daemon.daemon import Daemon, StartError
 from milecastle.daemon.rules import Rules
 from milecastle.daemon.status import Status
@@ -107,7 +108,7 @@ def read_catalogue(
 ) -> tuple[catalogue.Catalogue | None, list[Problem]]:
     """Read the shipped catalogue and the operator's additions."""
     try:
-        extra = [(str(path), path.read_text()) for path in configured.catalogue]
+        extra = preparing.further_catalogue(configured)
     except (OSError, UnicodeDecodeError) as error:
         return None, [Problem("catalogue", 0, f"cannot be read: {error}")]
     loaded, problems = catalogue.load([*shipped.texts("config", "catalogue"), *extra])

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from milecastle.catalogue import hosts
 from milecastle.daemon import accounts
 from milecastle.daemon.supervisor import Spec
 from milecastle.settings import Settings
@@ -54,15 +55,26 @@ def key(settings: Settings) -> bytes:
     return key(settings)
 
 
+def further_catalogue(settings: Settings) -> list[tuple[str, str]]:
+    """Return (file, text) of what the operator adds to the shipped catalogue. OSError, or
+    UnicodeDecodeError, where a file can't be read.
+    """
+    files = [(str(path), path.read_text("utf-8")) for path in settings.catalogue]
+    if settings.intercept.hosts:
+        wanted = settings.intercept
+        files.append(("intercept.hosts", hosts.document(wanted.hosts, shape=wanted.shape)))
+    return files
+
+
 def published_catalogue(settings: Settings) -> list[Path]:
-    """Copy the operator's catalogue files to where the signer's user may read them."""
+    """Write the operator's catalogue to where the signer's user may read it."""
     folder = settings.run_dir / "catalogue"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     copies = []
-    for number, path in enumerate(settings.catalogue):
-        copy = folder / f"{number}-{path.name}"
-        copy.write_text(path.read_text())
+    for number, (file, text) in enumerate(further_catalogue(settings)):
+        copy = folder / f"{number:03}-{Path(file).stem}.yaml"
+        copy.write_text(text)
         copy.chmod(0o644)
         copies.append(copy)
     return copies

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from milecastle import providers
-from milecastle.catalogue import Catalogue
+from milecastle.catalogue import UNKNOWN, Catalogue
 from milecastle.detect import Engine
 from milecastle.inspection.context import Context
 from milecastle.inspection.continuity import Continuity
@@ -61,10 +61,17 @@ class Inspector:
         have to do.
         """
         service = self.catalogue.match(head.host)
-        format_ = providers.recognise(head, body, known=service is not None)
+        known = service is not None and service.category != UNKNOWN
+        format_ = providers.recognise(head, body, known=known)
         if format_ is None:
             return None
         return Inspection(self, head, format_, service, context)
+
+    def asks_for_body(self, head: RequestHead) -> bool:
+        """Tell whether a request is none that is known, but may be one by its body's shape."""
+        service = self.catalogue.match(head.host)
+        unknown = service is not None and service.category == UNKNOWN
+        return unknown and providers.promises_text(head)
 
     def with_policy(self, policy: Policy) -> Inspector:
         """Return an inspector with another policy and everything else the same."""

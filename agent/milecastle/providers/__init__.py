@@ -17,7 +17,7 @@ from milecastle.providers.exchange import (
 )
 from milecastle.providers.format import Format
 from milecastle.providers.history import History
-from milecastle.providers.recognition import recognise
+from milecastle.providers.recognition import promises_text, recognise
 from milecastle.providers.rewriting import rewrite
 from milecastle.providers.segments import segments
 from milecastle.providers.session import Session, has_session, open_session
@@ -38,6 +38,7 @@ __all__ = [
     "open_stream",
     "parse_request",
     "parse_response",
+    "promises_text",
     "recognise",
     "rewrite",
     "segments",

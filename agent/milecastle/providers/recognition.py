@@ -68,7 +68,7 @@ def _fits(row: Row, method: str, host: str, path: str, *, socket: bool) -> re.Ma
 
 def _by_body(head: RequestHead, host: str, body: bytes | None, *, known: bool) -> Format | None:
     unknown = _format("unknown", "unknown", head, host)
-    if body is None and known and _promises_text(head):
+    if body is None and known and promises_text(head):
         return unknown  # for now: the body decides when it is there
     if not body:
         # a question may stand in the query
@@ -86,7 +86,7 @@ def _by_body(head: RequestHead, host: str, body: bytes | None, *, known: bool) -
     return unknown
 
 
-def _promises_text(head: RequestHead) -> bool:
+def promises_text(head: RequestHead) -> bool:
     """Tell whether a request brings a body in which something may be said.
 
     Envelopes are left out: both sides may stream at once, so nobody may wait for their end.

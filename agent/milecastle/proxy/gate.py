@@ -13,12 +13,14 @@ from dataclasses import replace
 
 from mitmproxy import http
 
+from milecastle.catalogue import UNKNOWN
 from milecastle.inspection import Block, Context
-from milecastle.model import Direction, ResponseHead
+from milecastle.model import Direction, RequestHead, ResponseHead
 from milecastle.proxy import answers, encodings, guard, heads, passage
 from milecastle.proxy.guard import ForeseenError, guarded
 from milecastle.proxy.ledger import Ledger
 from milecastle.proxy.link import Caller
+from milecastle.proxy.messages import read_as_it_comes, replace_body
 from milecastle.proxy.orders import Inspection, Watch
 from milecastle.proxy.passage import Passage
 from milecastle.proxy.room import Room
@@ -34,8 +36,6 @@ DIRECTIONS: Mapping[str, Direction] = {
 SWITCHING_PROTOCOLS = 101
 WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 WITHOUT_BODY = (204, 304)
-REWRITTEN = ("content-md5", "digest", "content-digest", "repr-digest")
-"""Header fields that would be wrong for a rewritten body (RFC 9530)."""
 
 
 class Gate:
@@ -88,20 +88,38 @@ class Gate:
     def _begin(self, flow: http.HTTPFlow, way: Passage, fields: Mapping[str, str]) -> None:
         """Begin the inspection; what is no AI call streams past."""
         head = heads.request_head(flow.request, way.host, fields)
-        way.inspection = self._watch.orders.inspector.begin(head, self._context(flow, way))
-        if way.inspection is None:
-            if flow.request.method in WITH_BODY and not self._refused(flow, way):
-                caller = self._callers.get(flow.client_conn.id)
-                self._ledger.seen(caller, way.host, "unknown_shape")
-            if way.refusal is None:
-                guard.stream_request(self, flow)
+        inspector = self._watch.orders.inspector
+        way.inspection = inspector.begin(head, self._context(flow, way))
+        if way.inspection is not None:
+            read_as_it_comes(flow.request, fields)
+        elif inspector.asks_for_body(head):
+            way.asked = head
+        else:
+            self._let_pass(flow, way)
             return
-        if "accept-encoding" in fields and "accept-encoding" not in heads.signed_fields(fields):
-            flow.request.headers["accept-encoding"] = "identity"  # streams are read as they come
         if heads.declared_length(fields) > way.limit:
             raise ForeseenError("body_too_large")
         if not way.roomy:
             raise ForeseenError("overloaded")
+
+    def _let_pass(self, flow: http.HTTPFlow, way: Passage) -> None:
+        """Stream what is no AI call; note, or refuse, what may be one and can't be read."""
+        unlike = way.service is None or way.service.category == UNKNOWN
+        if flow.request.method in WITH_BODY and not unlike and not self._refused(flow, way):
+            caller = self._callers.get(flow.client_conn.id)
+            self._ledger.seen(caller, way.host, "unknown_shape")
+        if way.refusal is None:
+            guard.stream_request(self, flow)
+
+    def _recognise(self, flow: http.HTTPFlow, way: Passage, head: RequestHead) -> None:
+        """Say by the whole request whether it is an AI call."""
+        raw, coding = flow.request.raw_content or b"", flow.request.headers.get("content-encoding")
+        body = encodings.decode(raw, coding or "", way.limit)
+        context = self._context(flow, way)
+        way.inspection = self._watch.orders.inspector.begin(head, context, body)
+        way.waved = way.inspection is None
+        if not way.waved:
+            read_as_it_comes(flow.request, heads.lowered(flow.request.headers))
 
     def _begin_socket(self, flow: http.HTTPFlow, way: Passage, fields: Mapping[str, str]) -> None:
         """Begin the inspection of a WebSocket, if its messages can be read."""
@@ -137,10 +155,11 @@ class Gate:
         if way.refusal is not None:
             flow.response = answers.response_of(way.refusal)
             return
-        if way.conversing:
-            if flow.request.raw_content:
-                raise ForeseenError("websocket_not_inspected")
-        elif way.inspection is not None and not way.waved:
+        if way.conversing and flow.request.raw_content:
+            raise ForeseenError("websocket_not_inspected")
+        if way.asked is not None and not way.waved:
+            self._recognise(flow, way, way.asked)
+        if way.inspection is not None and not (way.waved or way.conversing):
             self._inspect_request(flow, way, way.inspection)
         if way.host == answers.SELF_TEST_HOST and flow.response is None:
             way.own_answer = True
@@ -368,12 +387,3 @@ def direction_of(flow: http.HTTPFlow, stage: str) -> Direction:
 def self_tested(way: Passage) -> bool:
     """Whether the answer is the self-test's, which is inspected like a provider's."""
     return way.host == answers.SELF_TEST_HOST and way.refusal is None
-
-
-def replace_body(message: http.Message, body: bytes) -> None:
-    """Put another body in place; framing and digests follow."""
-    message.data.content = body
-    for name in REWRITTEN:
-        message.headers.pop(name, None)
-    if "transfer-encoding" not in message.headers:
-        message.headers["content-length"] = str(len(body))

@@ -34,7 +34,10 @@ class Inspection(Protocol):
 class Inspector(Protocol):
     """Begins inspections; None where the exchange is nothing to inspect."""
 
-    def begin(self, head: RequestHead, context: Context) -> Inspection | None: ...
+    def begin(
+        self, head: RequestHead, context: Context, body: bytes | None = None
+    ) -> Inspection | None: ...
+    def asks_for_body(self, head: RequestHead) -> bool: ...
 
 
 class Names(Protocol):

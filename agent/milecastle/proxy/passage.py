@@ -9,7 +9,7 @@ from typing import Protocol
 from mitmproxy import http
 
 from milecastle.inspection import Block
-from milecastle.model import Direction, Service
+from milecastle.model import Direction, RequestHead, Service
 from milecastle.proxy.orders import Inspection
 from milecastle.proxy.room import Room
 
@@ -42,6 +42,8 @@ class Passage:
     """The AI client that the process is known as."""
     service: Service | None = None
     inspection: Inspection | None = None
+    asked: RequestHead | None = None
+    """The request's head, where the body has to tell whether it is a call."""
     waved: bool = False
     """Nothing (more) of it is inspected: it is no AI call, or the policy fails open."""
     refusal: Block | None = None

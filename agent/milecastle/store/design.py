@@ -90,6 +90,9 @@ MIGRATIONS = (
     INSERT INTO refusals SELECT service, '', '', '', since, until FROM refusals_of_all;
     DROP TABLE refusals_of_all;
     """,
+    """
+    ALTER TABLE inventory ADD COLUMN host TEXT NOT NULL DEFAULT '';
+    """,
 )
 """``process`` is JSON. ``cookie`` is the socket cookie, as a signed number. ``code`` is a key of
 `coverage.CODES`. ``until`` is null where there is no end."""

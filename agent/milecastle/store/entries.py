@@ -67,6 +67,8 @@ class Opened:
     name: str = ""
     """The host's name as the client said it, "" where it is not known."""
     calls: int = 0
+    host: str = ""
+    """What the inventory tells apart within a service; "": nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class Noted:
     service: str
     state: str
     code: str = ""
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +119,19 @@ class Called:
     response_bytes: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    host: str = ""
 
 
 type Entry = Opened | Named | Noted | Called
 
 
-def program_key(process: Process | None, service: str) -> tuple[str, ...]:
+def program_key(process: Process | None, service: str, host: str = "") -> tuple[str, ...]:
     """Return what an inventory counts as one: a service, a user, a program, a container."""
+    where = f"{service}/{host}" if host else service
     if process is None:
-        return (service, "", "", "", "")
+        return (where, "", "", "", "")
     return (
-        service,
+        where,
         str(process.uid),
         (process.exe or process.comm)[:LONGEST],
         (process.script or "")[:LONGEST],

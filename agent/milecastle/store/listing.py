@@ -27,7 +27,7 @@ FROM connections c JOIN processes p ON p.number = c.process
 WHERE c.number < :before AND (:uid IS NULL OR p.uid = :uid) ORDER BY c.number DESC LIMIT :limit
 """
 INVENTORY = """
-SELECT number, service, uid, process, client, evidence, first, last, connections, calls,
+SELECT number, service, host, uid, process, client, evidence, first, last, connections, calls,
     request_bytes, response_bytes, input_tokens, output_tokens
 FROM inventory WHERE :uid IS NULL OR uid = :uid ORDER BY last DESC LIMIT :limit
 """
@@ -35,7 +35,8 @@ ACCOUNTS = """
 SELECT inventory, kind, fingerprint, organisation, first, last FROM accounts ORDER BY last DESC
 """
 COVERAGE = """
-SELECT i.service, i.uid, i.process, i.client, i.evidence, c.state, c.code, c.first, c.last, c.count
+SELECT i.service, i.host, i.uid, i.process, i.client, i.evidence, c.state, c.code, c.first, c.last,
+    c.count
 FROM coverage c JOIN inventory i ON i.number = c.inventory
 WHERE :uid IS NULL OR i.uid = :uid ORDER BY c.last DESC LIMIT :limit
 """
@@ -96,7 +97,7 @@ def inventory(db: sqlite3.Connection, uid: int | None = None) -> list[dict[str, 
             used.setdefault(row, []).append(told)
     return [
         {
-            **used_by(service, number_of_user, process, client, evidence),
+            **used_by(service, host, number_of_user, process, client, evidence),
             "first": first,
             "last": last,
             "connections": opened,
@@ -106,14 +107,14 @@ def inventory(db: sqlite3.Connection, uid: int | None = None) -> list[dict[str, 
             "accounts": used.get(number, []),
         }
         for (
-            number, service, number_of_user, process, client, evidence, first, last, opened, calls,
-            request, response, asked, answered,
+            number, service, host, number_of_user, process, client, evidence, first, last, opened,
+            calls, request, response, asked, answered,
         ) in rows
     ]  # fmt: skip
 
 
 def used_by(
-    service: str, uid: int | None, process: str, client: str | None, evidence: str
+    service: str, host: str, uid: int | None, process: str, client: str | None, evidence: str
 ) -> dict[str, Any]:
     """Return what inventory and coverage say alike: which program of which user, which service."""
     who = orjson.loads(process)
@@ -121,6 +122,7 @@ def used_by(
     program = {**who, "client": client, "client_evidence": evidence}
     return {
         "service": service,
+        "host": host or None,
         "user": user,
         "uid": uid,
         "container": container,
@@ -134,14 +136,14 @@ def seen(db: sqlite3.Connection, uid: int | None = None) -> list[dict[str, Any]]
         rows = db.execute(COVERAGE, {"uid": uid, "limit": PAGE}).fetchall()
     return [
         {
-            **used_by(service, user, process, client, evidence),
+            **used_by(service, host, user, process, client, evidence),
             "state": state,
             "reason": coverage.CODES.get(code, code) or None,
             "from": first,
             "to": last,
             "count": count,
         }
-        for service, user, process, client, evidence, state, code, first, last, count in rows
+        for service, host, user, process, client, evidence, state, code, first, last, count in rows
     ]
 
 
@@ -160,6 +162,7 @@ def blind(code: str, begin: float, end: float, count: int | None = None) -> dict
     """Return a row of the coverage that is about nobody in particular."""
     return {
         "service": None,
+        "host": None,
         "user": None,
         "uid": None,
         "container": None,

@@ -20,9 +20,9 @@ ACCOUNTS = 32
 """Most accounts that are kept for one row of the inventory."""
 
 USE = """
-INSERT INTO inventory (key, service, uid, process, client, evidence, first, last, connections,
+INSERT INTO inventory (key, service, host, uid, process, client, evidence, first, last, connections,
     calls, request_bytes, response_bytes, input_tokens, output_tokens)
-VALUES (:key, :service, :uid, :process, :client, :evidence, :first, :last, :connections,
+VALUES (:key, :service, :host, :uid, :process, :client, :evidence, :first, :last, :connections,
     :calls, :request_bytes, :response_bytes, :input_tokens, :output_tokens)
 ON CONFLICT (key) DO UPDATE SET
     process = excluded.process,
@@ -68,8 +68,9 @@ class Span:
 class Use:
     """How one program uses one service, as far as this batch tells."""
 
-    def __init__(self, service: str, process: Process | None, at: float) -> None:
+    def __init__(self, service: str, host: str, process: Process | None, at: float) -> None:
         self.service = service
+        self.host = host
         self.process = process
         self.client = process.client if process else None
         self.evidence = process.client_evidence if process else ""
@@ -94,19 +95,19 @@ class Tallies:
         """Count a connection."""
         if entry.service is None:
             return
-        use = self._use(entry.process, entry.service, entry.at)
+        use = self._use(entry, entry.service)
         use.connections += 1
         if state := coverage.of_connection(entry.outcome, entry.code):
             use.state(state, entry.code, entry.at)
 
     def noted(self, entry: Noted) -> None:
         """Count how much was seen of something."""
-        use = self._use(entry.process, entry.service, entry.at)
+        use = self._use(entry, entry.service)
         use.state(entry.state, entry.code, entry.at)
 
     def called(self, entry: Called) -> None:
         """Count an exchange."""
-        use = self._use(entry.process, entry.service, entry.at)
+        use = self._use(entry, entry.service)
         use.calls += 1
         if entry.client:
             use.client, use.evidence = entry.client, entry.evidence
@@ -115,12 +116,12 @@ class Tallies:
         if entry.account:
             use.accounts.setdefault(entry.account, Span(entry.at, entry.at)).add(entry.at)
 
-    def _use(self, process: Process | None, service: str, at: float) -> Use:
-        key = program_key(process, service)
+    def _use(self, entry: Opened | Noted | Called, service: str) -> Use:
+        key = program_key(entry.process, service, entry.host)
         use = self._uses.get(key)
         if use is None:
-            use = self._uses[key] = Use(service, process, at)
-        use.span.add(at)
+            use = self._uses[key] = Use(service, entry.host, entry.process, entry.at)
+        use.span.add(entry.at)
         return use
 
     def write(self, connection: sqlite3.Connection) -> None:
@@ -130,6 +131,7 @@ class Tallies:
             row = {
                 "key": "\x1f".join(key),
                 "service": use.service,
+                "host": use.host,
                 "uid": process.uid if process else None,
                 "process": orjson.dumps(program(process)).decode(),
                 "client": use.client,
