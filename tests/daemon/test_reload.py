@@ -35,7 +35,7 @@ def in_force(etc, services, kernel):
             assert self.rules.reload()
             self.rules.apply(kernel)
             self.loads = 0
-            watches.append(Watch([file, etc / "policy.d"], self.changed))
+            watches.append(Watch(self.rules.paths, self.changed))
 
         def changed(self):
             self.loads += 1

@@ -232,7 +232,7 @@ class Daemon:
         tasks.create_task(accept(listen(sockets["control"]), Clients(answers).take, tasks))
         background(workers.watch(self._kill))
         background(self._housekeeping())
-        watch = Watch([self._rules.file, HOSTS_FILE], self._files_changed)
+        watch = Watch([*self._rules.paths, HOSTS_FILE], self._files_changed)
         stack.callback(watch.close)
 
         background(self._namespaces.follow())

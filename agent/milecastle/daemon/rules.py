@@ -48,6 +48,11 @@ class Rules:
         self.problems: list[Problem] = []
         self._catalogue = catalogue
 
+    @property
+    def paths(self) -> list[Path]:
+        """Where the policy is read from."""
+        return [self.file, self.folder] if self.folder else [self.file]
+
     def reload(self) -> bool:
         """Read the files; return whether other rules are in force now. Problems are kept."""
         try:
