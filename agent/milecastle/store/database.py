@@ -95,9 +95,23 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX said_by_exchange ON said (exchange);
     CREATE INDEX said_after ON said (session, after);
     """,
+    """
+    CREATE TABLE wordings (
+        number INTEGER PRIMARY KEY,
+        digest BLOB NOT NULL UNIQUE,
+        content TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE worded (
+        exchange INTEGER NOT NULL REFERENCES exchanges ON DELETE CASCADE,
+        wording INTEGER NOT NULL,
+        PRIMARY KEY (exchange, wording)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX worded_by_wording ON worded (wording);
+    """,
 )
 """``process`` and ``record`` are JSON. ``said`` tells where each digest of a conversation was first
-reached: after so many messages of that exchange, its answer included (see ``threads``)."""
+reached: after so many messages of that exchange, its answer included (see ``threads``).
+``wordings`` are texts that many exchanges hold, ``worded`` tells which."""
 SESSIONS = Design(
     MIGRATIONS,
     (
@@ -108,6 +122,8 @@ SESSIONS = Design(
         "SELECT id FROM exchanges ORDER BY id LIMIT 1",
         "SELECT session FROM exchanges ORDER BY session LIMIT 1",
         "SELECT * FROM said LIMIT 1",
+        "SELECT * FROM wordings ORDER BY number DESC LIMIT 1",
+        "SELECT * FROM worded LIMIT 1",
     ),
 )
 

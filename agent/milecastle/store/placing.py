@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from milecastle.store import records, sessions, threads
+from milecastle.store import records, sessions, threads, wordings
 from milecastle.store.records import Record
 from milecastle.store.sessions import Asked, Candidate, Place
 from milecastle.store.threads import SESSION, History, Match
@@ -20,7 +20,7 @@ ANCESTORS = 16
 """How far up a child process is looked for its agent."""
 
 
-def insert(db: sqlite3.Connection, record: Record, encoded: bytes, now: float) -> str:
+def insert(db: sqlite3.Connection, record: Record, now: float) -> str:
     """Keep the record and return its session's id."""
     process = (record.get("attribution") or {}).get("process") or {}
     told = (process, records.service_of(record), record["host"], record.get("cookie"))
@@ -48,8 +48,9 @@ def insert(db: sqlite3.Connection, record: Record, encoded: bytes, now: float) -
         kept = shortened(db, family, number, record, history, known)
         if place.seam is not None:
             kept["thread"] |= {"seam": place.seam, "since": since(db, match)}
-        encoded = orjson.dumps(kept)
-    exchange = keep(db, number, kept, encoded, now)
+    kept, worded = wordings.put(db, kept)
+    exchange = keep(db, number, kept, orjson.dumps(kept), now)
+    wordings.hold(db, exchange, worded)
     key = (family, number, exchange)
     threads.reach(db, key, record, history, match)
     fresh = threads.fresh(db, key, record, known)

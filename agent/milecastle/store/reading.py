@@ -15,6 +15,7 @@ import orjson
 from milecastle.store import views
 from milecastle.store.records import Record
 from milecastle.store.whole import Whole
+from milecastle.store.wordings import Wordings
 
 ANSWER = 10 << 20
 """Bytes of JSON in one answer; as msgpack it stays well inside a frame of the control socket."""
@@ -42,9 +43,13 @@ SELECT s.number, s.id, e.record FROM exchanges e JOIN sessions s ON s.number = e
 WHERE e.number = :number
 """
 EXCHANGES = """
-SELECT record FROM exchanges WHERE session = :number ORDER BY started DESC, number DESC
+SELECT record, length(record) + (
+    SELECT total(length(content)) FROM worded JOIN wordings ON wordings.number = wording
+    WHERE exchange = exchanges.number
+) FROM exchanges WHERE session = :number ORDER BY started DESC, number DESC
 """
 STORED = "SELECT record FROM exchanges WHERE id = :id"
+WORDING = "SELECT content FROM wordings WHERE number = :number"
 CHILDREN = """
 SELECT id FROM sessions WHERE parent = :id AND (:uid IS NULL OR uid = :uid)
 ORDER BY started LIMIT 100
@@ -91,7 +96,7 @@ def show(db: sqlite3.Connection, prefix: str, uid: int | None) -> dict[str, Any]
 def exchange(db: sqlite3.Connection, prefix: str, uid: int | None) -> dict[str, Any]:
     """Return one exchange with everything that is known of it."""
     ((_, session, record),) = _rows(db, EXCHANGE, number=_find(db, "exchange", prefix, uid))
-    return views.exchange(_whole(db, ANSWER)(orjson.loads(record)), session)
+    return views.exchange(_whole(db, ANSWER)(_wordings(db)(orjson.loads(record))), session)
 
 
 def explain(db: sqlite3.Connection, prefix: str, uid: int | None) -> dict[str, Any]:
@@ -102,7 +107,7 @@ def explain(db: sqlite3.Connection, prefix: str, uid: int | None) -> dict[str, A
         return _open(db, _find(db, "session", prefix, uid))
     ((session, name, record),) = _rows(db, EXCHANGE, number=number)
     (row,) = _rows(db, ONE, number=session)
-    one = views.exchange(_whole(db, ANSWER)(orjson.loads(record)), name)
+    one = views.exchange(_whole(db, ANSWER)(_wordings(db)(orjson.loads(record))), name)
     return {**views.session(row), "exchanges": [one], "omitted": 0}
 
 
@@ -123,11 +128,22 @@ def _open(db: sqlite3.Connection, number: int) -> dict[str, Any]:
     (row,) = _rows(db, ONE, number=number)
     session = views.session(row)
     rows = _rows(db, EXCHANGES, number=number)
-    stored = [record for (record,) in _within(ANSWER, rows, lambda row: len(row[0]))]
-    records = [orjson.loads(each) for each in stored]
-    whole = _whole(db, ANSWER - sum(map(len, stored)), records)
+    stored = list(_within(ANSWER, rows, lambda row: int(row[1])))
+    worded = _wordings(db)
+    records = [worded(orjson.loads(record)) for record, _ in stored]
+    whole = _whole(db, int(ANSWER - sum(size for _, size in stored)), records)
     shown = [views.exchange(whole(each), session["id"]) for each in records][::-1]
     return {**session, "exchanges": shown, "omitted": session["exchanges"] - len(shown)}
+
+
+def _wordings(db: sqlite3.Connection) -> Wordings:
+    """Return what puts instructions and tool definitions back into records."""
+
+    def find(number: int) -> str | None:
+        rows = list(_rows(db, WORDING, number=number))
+        return rows[0][0] if rows else None
+
+    return Wordings(find)
 
 
 def _whole(db: sqlite3.Connection, budget: int, at_hand: Iterable[Record] = ()) -> Whole:

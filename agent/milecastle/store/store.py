@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from milecastle.model import ParseError
-from milecastle.store import database, placing, reading, records, views
+from milecastle.store import database, placing, reading, records, views, wordings
 
 log = logging.getLogger(__name__)
 
@@ -101,12 +101,12 @@ class Store(Reader):
 
         ParseError where it is not a record, or its id was recorded before.
         """
-        parsed, encoded = records.parse(record, now)
+        parsed, _ = records.parse(record, now)
         self._now = now
         session = ""
         if now >= self._resume or now < self._resume - RETRY:  # the clock may be set back
             try:
-                session = self._insert(parsed, encoded, now)
+                session = self._insert(parsed, now)
             except (sqlite3.Error, OSError) as error:
                 self._interrupted(error, losing=1)
         else:
@@ -129,7 +129,7 @@ class Store(Reader):
             log.warning("recording again; %d records were lost", self.lost)
             self.fault = None
 
-    def _insert(self, record: records.Record, encoded: bytes, now: float) -> str:
+    def _insert(self, record: records.Record, now: float) -> str:
         if not self._pending:
             self._begin()
         known = self._connection.execute(
@@ -139,7 +139,7 @@ class Store(Reader):
             if not self._pending:
                 self._connection.rollback()
             raise ParseError("exchange: was recorded before")
-        name = placing.insert(self._connection, record, encoded, now)
+        name = placing.insert(self._connection, record, now)
         self._pending += 1
         return name
 
@@ -211,4 +211,5 @@ class Store(Reader):
             "DELETE FROM sessions WHERE NOT EXISTS"
             " (SELECT 1 FROM exchanges WHERE session = sessions.number)"
         )
+        wordings.forget(self._connection)
         return removed
