@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.detect.shipped_rules import KEY, engine, secret_rules
+from tests.detect.shipped_rules import KEY, engine, personal_rules, secret_rules
 from tests.detect.test_normalise import ENCODINGS
 from tests.detect.test_secrets import GITHUB
 
@@ -17,6 +17,7 @@ from milecastle.detect import patterns as patterns_module
 from milecastle.detect.expressions import beginning, literal_prefix, parse, unfinished
 from milecastle.detect.patterns import Exact, Patterns
 from milecastle.detect.rules import compiled
+from milecastle.detect.shapes import shape_of
 from milecastle.model import Segment
 
 TEXT = st.text(st.characters(exclude_categories=()), max_size=300)
@@ -95,13 +96,41 @@ def test_time_grows_with_the_text_and_not_with_its_square(seed):
     assert took(160_000, "b") < 24 * max(took(20_000, "c"), 0.004)
 
 
+@pytest.mark.parametrize("at", [0, 4_050, 4_096, 8_000, 8_192, 30_000])
+def test_in_a_long_text_a_secret_is_found_wherever_a_block_ends(at):
+    prose = "the quick brown fox jumps over the lazy dog. " * 1_000
+    text = (
+        f"{prose[:at]} the password is 'R7tk-Pq9Lwz' {prose[at : at + 400]} {GITHUB} {prose[at:]}"
+    )
+    found = {text[f.start : f.end] for f in scan(text)}
+    assert found == {"R7tk-Pq9Lwz", GITHUB}
+
+
+NUMBERS = {
+    "table": lambda n: f"{n * 7919 % 10**9}, {n * n % 10**12}, ",
+    "blocks": lambda n: f"{n * 7919 % 10**4:04} ",
+    "hexadecimal": lambda n: f"{n * 2654435761 % 2**32:08x}",
+    "decimals": lambda n: f"-0.{n * 2654435761 % 10**9:09}, ",
+}
+
+
+@pytest.mark.parametrize("kind", NUMBERS)
+def test_numbers_do_not_multiply_the_automatons_states(kind):
+    rules = (*secret_rules(), *personal_rules())
+    patterns = Patterns(rules, KEY)
+    data = "".join(map(NUMBERS[kind], range(20_000)))[:100_000].encode()
+    before = time.process_time()
+    patterns.triggered(data)
+    assert time.process_time() - before < 0.5, "under 0.2 MB a second"
+
+
 def test_an_exhausted_automaton_is_unfinished_and_not_clean(monkeypatch):
     class Exhausted:
         def Match(self, data):  # noqa: N802 - re2's name
             return None
 
     patterns = Patterns(secret_rules()[:3], KEY)
-    monkeypatch.setattr(patterns, "_sets", [(Exhausted(), [0, 1, 2])])
+    monkeypatch.setattr(patterns._shapes, "_set", Exhausted())
     with pytest.raises(Unfinished):
         patterns.scan(Segment("plain", "user", "user"))
 
@@ -127,18 +156,21 @@ def test_lone_surrogates_do_no_harm():
     assert text[finding.start : finding.end] == GITHUB
 
 
-@pytest.mark.parametrize("rule", secret_rules(), ids=lambda rule: rule.id)
+@pytest.mark.parametrize("rule", [*secret_rules(), *personal_rules()], ids=lambda rule: rule.id)
 def test_a_rule_can_be_streamed_and_its_trigger_is_in_every_match(rule):
     parse(rule.pattern)
     expression = compiled(unfinished(rule.pattern))
-    trigger = compiled(rule.trigger)
+    words, shape = compiled(rule.trigger.words), compiled(rule.trigger.shape)
     for text in rule.matches:
         data = text.encode()
         for match in Exact(rule).matches(data):
-            assert trigger.search(data), "the Set would pass the text by"
+            assert words.search(data), "the Set would pass the text by"
+            assert shape.search(shape_of(data)), "the Set of shapes would pass the text by"
             start, end = match.secret
+            assert match.whole[1] - match.whole[0] <= rule.reach
             for cut in range(start + 1, end, max(1, (end - start) // 6)):
-                assert expression.search(data[:cut]), f"{data[:cut]} is not seen as unfinished"
+                begun = data[:cut].decode(errors="ignore").encode()  # never half a character
+                assert len(begun) <= start or expression.search(begun), f"{begun} is over"
 
 
 @pytest.mark.parametrize(

@@ -100,34 +100,56 @@ def parse_quantifier(what: str | Group, text: str, at: int) -> tuple[Item, int]:
     return Item(what, least, most, bool(found.group(4))), found.end()
 
 
-def beginning(expression: str) -> str:
+def beginning(expression: str, *, asserting: bool = False) -> str:
     """Return a shorter expression that stands at the beginning of every match.
 
     It ends with the first long repetition or gap: what follows only makes the automaton large.
+    ``asserting`` keeps the assertions.
     """
     tree = parse(expression)
-    return "".join(map(render, start_of([Item(tree)])[0]))
+    return "".join(map(render, start_of([Item(tree)], asserting)[0]))
 
 
 def literal_length(items: Sequence[Item]) -> int:
-    """Return how many plain characters stand in every text of this sequence, at least."""
+    """Return how many plain bytes stand in every text of this sequence, at least."""
     total = 0
     for item in items:
         if isinstance(item.what, Group):
             total += item.least * min(map(literal_length, item.what.branches))
         elif len(item.what) == 1 and item.what not in ".^$":
-            total += item.least
+            total += item.least * len(item.what.encode())
     return total
 
 
-def start_of(items: Sequence[Item]) -> tuple[list[Item], bool]:
+def longest(expression: str) -> int | None:
+    """Return how many characters a match has at most; None for any number, or where not known."""
+    try:
+        return longest_of([Item(parse(expression))])
+    except ValueError:
+        return None
+
+
+def longest_of(items: Sequence[Item]) -> int | None:
+    total = 0
+    for item in items:
+        one: int | None = int(item.what not in ASSERTIONS)
+        if isinstance(item.what, Group):
+            sizes = [longest_of(branch) for branch in item.what.branches]
+            one = None if None in sizes else max(size or 0 for size in sizes)
+        if one is None or (one and item.most is None):
+            return None
+        total += one * (item.most or 0)
+    return total
+
+
+def start_of(items: Sequence[Item], asserting: bool = False) -> tuple[list[Item], bool]:
     """Return the leading items, and whether a long repetition cut them short."""
     kept: list[Item] = []
     for item in items:
-        if item.what in ASSERTIONS:
+        if item.what in ASSERTIONS and not asserting:
             continue  # they double an automaton's states and hardly make it choosier
         if isinstance(item.what, Group) and item.once:
-            starts = [start_of(branch) for branch in item.what.branches]
+            starts = [start_of(branch, asserting) for branch in item.what.branches]
             inner = tuple(tuple(begun) for begun, _ in starts)
             kept.append(Item(Group("", item.what.flags, inner)))
             if any(cut for _, cut in starts):
@@ -183,7 +205,8 @@ def begun_part(items: Sequence[Item]) -> str:
     once = Item(head.what, 1, None if head.most != 1 else 1, head.lazy)
     found = [whole(once) + part(rest)]
     if isinstance(head.what, Group):
-        found += map(begun_part, head.what.branches)
+        begun = "|".join(filter(None, map(begun_part, head.what.branches)))
+        found.append(with_flags(head.what.flags, begun) if begun else "")
     if head.least == 0:
         found.append(begun_part(rest))
     return f"(?:{'|'.join(filter(None, found))})"

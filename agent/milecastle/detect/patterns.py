@@ -1,8 +1,9 @@
-"""The pattern engine: an RE2 Set over a category's rules says which of them can match, then only
-those are matched exactly and their candidates checked.
+"""The pattern engine: RE2 Sets over the rules' triggers say which of them can match where, then
+only those are matched exactly, there, and their candidates checked.
 
-One Set a category, not one for all: an automaton's states are products, and the gaps in rules for
-prose would be multiplied with the prefixes of tokens.
+One Set for the words of a category and one for all shapes, not one for everything: an automaton's
+states are products, and the gaps in rules for prose would be multiplied with the prefixes of
+tokens.
 
 RE2 is linear in the text whatever the pattern. A Set whose automaton has no memory left answers
 "nothing", so one more expression that matches every text stands in it: where that one is missing
@@ -11,8 +12,10 @@ from the answer, nothing was read.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import re2
 
@@ -21,11 +24,15 @@ from milecastle.detect.decoys import decoy
 from milecastle.detect.masking import digest, excerpt
 from milecastle.detect.resolve import Kept
 from milecastle.detect.rules import Rule, compiled
+from milecastle.detect.shapes import shape_of
 from milecastle.detect.taxonomy import ids
 from milecastle.model import Finding, Segment
 
 MEMORY = 32 << 20
 """Bytes that one category's program and automaton may take; it starts anew when they are full."""
+BLOCK, OVERLAP = 4_096, 512
+"""Bytes of a long text that are asked for triggers at once, and how far the next block is read as
+well: a word and the number beside it stand in one of them."""
 CANDIDATES = 20_000
 """Matches that are looked at in one text, of all rules together."""
 LONGEST = 20_000
@@ -34,6 +41,8 @@ LABELLED = 8_192
 """A text up to this long is read together with the key that it stood under."""
 LONGEST_LABEL = 64
 EVERY_TEXT = r"\A"
+WITH = {"marking": "pii"}
+"""Categories whose words are looked for together with another's: they are few."""
 
 
 type Weighed = tuple[tuple[bool, float, int], Finding]
@@ -64,6 +73,22 @@ def set_of(expressions: Iterable[str]) -> re2.Set:
     return made
 
 
+class Any:
+    """Some rules' expressions, looked for at once."""
+
+    def __init__(self, expressions: Sequence[tuple[int, str]]) -> None:
+        """``expressions``: (number of the rule, expression)."""
+        self._numbers = (-1, *(number for number, _ in expressions))
+        self._set = set_of(expression for _, expression in expressions)
+
+    def found(self, data: bytes) -> list[int]:
+        """Return the numbers of those that stand in the text, in no order."""
+        hit = self._set.Match(data)
+        if not hit or 0 not in hit:
+            raise Unfinished("the automaton ran out of memory")
+        return [self._numbers[place] for place in hit if place] if len(hit) > 1 else []
+
+
 class Exact:
     """One rule's compiled pattern and the numbers of its groups."""
 
@@ -77,9 +102,9 @@ class Exact:
         self._secrets = sorted(n for name, n in index.items() if name.startswith("secret"))
         self._name = index.get("name", 0)
 
-    def matches(self, data: bytes, start: int = 0) -> Iterator[Spans]:
-        """Yield the matches from a byte offset on, none on another."""
-        for match in self._regexp.finditer(data, start):
+    def matches(self, data: bytes, start: int = 0, end: int | None = None) -> Iterator[Spans]:
+        """Yield the matches between two byte offsets, none on another."""
+        for match in self._regexp.finditer(data, start, end):
             taken = (match.span(number) for number in self._secrets)
             secret = next((span for span in taken if span[0] >= 0), match.span())
             name = match.span(self._name) if self._name else NOWHERE
@@ -96,51 +121,76 @@ class Patterns:
         self._rules = tuple(rules)
         self._key = key
         self._exact: dict[int, Exact] = {}
-        self._sets: list[tuple[re2.Set, list[int]]] = []
-        for category in dict.fromkeys(rule.category for rule in rules):
-            numbers = [n for n, rule in enumerate(rules) if rule.category == category]
-            self._sets.append((set_of(rules[n].trigger for n in numbers), numbers))
+        worded: dict[str, list[tuple[int, str]]] = {}
+        shaped = []
+        for number, rule in enumerate(rules):
+            if rule.trigger.words:
+                group = WITH.get(rule.category, rule.category)
+                worded.setdefault(group, []).append((number, rule.trigger.words))
+            if rule.trigger.shape:
+                shaped.append((number, rule.trigger.shape))
+        self._words = [Any(expressions) for expressions in worded.values()]
+        self._shapes = Any(shaped)
+        self._wordless = {n for n, rule in enumerate(rules) if not rule.trigger.words}
+        self._shapeless = {n for n, rule in enumerate(rules) if not rule.trigger.shape}
 
     def scan(self, segment: Segment) -> list[Finding]:
         """Return the findings, in order of place; Unfinished where a budget ran out."""
         lead = lead_of(segment)
         text = f'{lead}{segment.text}"' if lead else segment.text
         data = text.encode(errors="replace")
-        hit = self.triggered(data)
-        if not hit:
+        spans = list(islice(self._spans(data), CANDIDATES + 1))
+        cut = len(spans) > CANDIDATES
+        if not spans:
             return []
-        spans: list[Spans] = []
-        cut = False
-        for number in hit:
-            for found in self.matches(number, data):
-                if len(spans) >= CANDIDATES:
-                    cut = True
-                    break
-                spans.append(found)
+        del spans[CANDIDATES:]
         weighed = self.weigh(segment, text, len(lead), to_code_points(spans, data, text))
         findings = without_overlaps(weighed)
         if cut:
             raise Unfinished(f"more than {CANDIDATES} candidates in one text", findings)
         return findings
 
+    def _spans(self, data: bytes) -> Iterator[Spans]:
+        """Yield all rules' matches, rule by rule."""
+        for number, stretches in self._places(data).items():
+            last = 0
+            for start, end in stretches:
+                for span in self.matches(number, data, max(start, last), end):
+                    yield span
+                    last = span.whole[1]
+
+    def _places(self, data: bytes) -> dict[int, list[tuple[int, int]]]:
+        """Return which rules may match in which stretches; a long text is asked block by block."""
+        if len(data) <= 2 * BLOCK:
+            return {number: [(0, len(data))] for number in self.triggered(data)}
+        places: dict[int, list[tuple[int, int]]] = {}
+        for start in range(0, len(data), BLOCK):
+            end = start + BLOCK + OVERLAP
+            for number in self.triggered(data[start:end]):
+                reach = self._rules[number].reach
+                stretch = max(0, start - reach), min(len(data), end + reach)
+                known = places.setdefault(number, [stretch])
+                if stretch[0] <= known[-1][1]:
+                    known[-1] = known[-1][0], stretch[1]
+                else:
+                    known.append(stretch)
+        return dict(sorted(places.items()))
+
     def triggered(self, data: bytes) -> list[int]:
         """Return the numbers of the rules that may match, in order of the rules."""
-        found = []
-        for expressions, numbers in self._sets:
-            hit = expressions.Match(data)
-            if not hit or 0 not in hit:
-                raise Unfinished("the automaton ran out of memory")
-            if len(hit) > 1:
-                found += [numbers[place - 1] for place in hit if place]
-        return sorted(found)
+        worded = {number for some in self._words for number in some.found(data)}
+        shaped = set(self._shapes.found(shape_of(data)))
+        return sorted((worded & shaped) | (worded & self._shapeless) | (shaped & self._wordless))
 
-    def matches(self, number: int, data: bytes, start: int = 0) -> Iterator[Spans]:
-        """Yield where a rule matches, from a byte offset on."""
+    def matches(
+        self, number: int, data: bytes, start: int = 0, end: int = sys.maxsize
+    ) -> Iterator[Spans]:
+        """Yield where a rule matches between two byte offsets."""
         exact = self._exact.get(number)
         if exact is None:
             # Compiled when first needed: most rules never are, and each takes memory.
             exact = self._exact[number] = Exact(self._rules[number])
-        return exact.matches(data, start)
+        return exact.matches(data, start, min(end, len(data)))
 
     def weigh(
         self, segment: Segment, text: str, lead: int, spans: Iterable[Spans]

@@ -38,6 +38,7 @@ rules:
 | `names`, `value` | the form of a value assigned to one of these names; a blank is any joint |
 | `pattern` | a whole RE2 expression; its group `secret` (or `secret2`, ...) is the finding |
 | `trigger` | a cheaper expression that stands in every match; made from the pattern if missing |
+| `reach` | bytes that a match is long at most, for a pattern without an end of its own |
 | `needs` | injection: meanings of `config/models/lexicon.yaml`, one of each entry has to occur |
 | `checks` | what a match has to pass, see below |
 | `generic` | yields to any other rule at the same place |

@@ -21,14 +21,8 @@ from dataclasses import dataclass
 import re2
 import yaml
 
-from milecastle.detect.expressions import (
-    ENOUGH,
-    Item,
-    beginning,
-    literal_length,
-    literal_prefix,
-    parse,
-)
+from milecastle.detect.expressions import literal_prefix, longest, parse
+from milecastle.detect.triggers import START, Trigger, trigger_of
 from milecastle.detect.validators import CHECKS, Check
 from milecastle.model import ParseError, Problem, Severity
 
@@ -45,6 +39,7 @@ RULE_KEYS = (
     "pattern",
     "trigger",
     "needs",
+    "reach",
     "checks",
     "generic",
     "certain",
@@ -53,7 +48,10 @@ RULE_KEYS = (
     "ignores",
 )
 LARGEST_FILE = 1 << 20
+FARTHEST = 24_000
+"""Bytes that a match may be long where its pattern does not say: an armoured key."""
 LONGEST_PATTERN = 4096
+MOST_KEPT = 24
 MEMORY = 4 << 20
 """Bytes that one rule's automaton may take; a pattern that needs more is refused."""
 
@@ -64,9 +62,6 @@ OPERATOR = (
 )
 LINK = rf"{QUOTE}[\])]?{OPERATOR}{QUOTE}"
 """What may stand between a name and its value: ``=``, ``": "``, ``is``, an option's space."""
-WORD_BEGINS = r"(?:\A|[^A-Za-z0-9]|\\[nrt])"
-"""As START, for a trigger: an assertion would double the automaton's states."""
-START = r"(?:\b|\\[nrt])"
 END = r"(?:[^A-Za-z0-9_]|\z)"
 
 
@@ -78,8 +73,10 @@ class Rule:
     severity: Severity
     pattern: str
     """RE2 syntax; the first group named ``secret…`` that took part is the finding."""
-    trigger: str
-    """A cheaper RE2 expression that stands in every text that the pattern matches."""
+    trigger: Trigger
+    """What stands in every text that the pattern matches, and is cheaper to look for."""
+    reach: int = FARTHEST
+    """Bytes that a match is long at most: so far around its trigger it is looked for."""
     needs: tuple[str, ...] = ()
     """Of each of these at least one meaning of the lexicon has to occur (injection only)."""
     checks: tuple[tuple[Check, str], ...] = ()
@@ -169,7 +166,7 @@ class Reader:
         rule_id = self._text(keys, "id", "")
         if not rule_id or not rule_id.replace("-", "").isalnum() or rule_id != rule_id.lower():
             self._say(line(node), f"rule id {rule_id!r}", "lower-case letters, digits, hyphens")
-        pattern, trigger, prefix = self._pattern(node, keys)
+        pattern, begins, prefix = self._pattern(node, keys)
         given = self._text(keys, "trigger", "")
         for what in ("token", "value"):
             if not well_formed(self._text(keys, what, "")):
@@ -189,13 +186,14 @@ class Reader:
             category=category,
             severity=self._severity(keys, severity),
             pattern=pattern,
-            trigger=given or trigger,
+            trigger=trigger_of(begins, given),
+            reach=self._number(keys, "reach", farthest(pattern), FARTHEST),
             needs=self._texts(keys, "needs"),
             checks=self._checks(keys),
             generic=self._text(keys, "generic", "false") == "true",
             certain=self._text(keys, "certain", "false") == "true",
             prefix=prefix,
-            keep=self._number(keys, "keep", min(len(prefix), 24)),
+            keep=self._number(keys, "keep", min(len(prefix), MOST_KEPT), MOST_KEPT),
             source=self._text(keys, "source", ""),
             matches=evidence["matches"],
             ignores=evidence["ignores"],
@@ -205,26 +203,20 @@ class Reader:
         return rule if len(self._problems) == before else None
 
     def _pattern(self, node: yaml.Node, keys: Mapping[str, yaml.Node]) -> tuple[str, str, str]:
-        """Return (pattern, trigger, public prefix) of whichever way was chosen."""
+        """Return (pattern, what every match begins with, public prefix) of the way chosen."""
         ways = [way for way in ("token", "names", "pattern") if way in keys]
         if len(ways) != 1 or ("names" in keys) != ("value" in keys):
             self._say(line(node), "says how it looks in no way, or two", "see docs/RULES.md")
             return "", "", ""
         if "token" in keys:
             token = self._text(keys, "token", "")
-            pattern = f"{START}(?P<secret>{token}){END}"
-            lead = "" if plain_characters(token) >= ENOUGH else WORD_BEGINS
-            return pattern, lead + shortened(token), prefix_of(token)
+            return f"{START}(?P<secret>{token}){END}", START + token, prefix_of(token)
         if "names" in keys:
             value = self._text(keys, "value", "")
             names = spelt(self._texts(keys, "names"))
             return assigned(names, value), names, prefix_of(value)
         pattern = self._text(keys, "pattern", "")
-        given = "trigger" in keys or "needs" in keys
-        if given:
-            return pattern, "", ""
-        vague = pattern.startswith(r"\b") and plain_characters(pattern) < ENOUGH
-        return pattern, (WORD_BEGINS if vague else "") + shortened(pattern), ""
+        return pattern, "" if "needs" in keys else pattern, ""
 
     def _checks(self, keys: Mapping[str, yaml.Node]) -> tuple[tuple[Check, str], ...]:
         node = keys.get("checks")
@@ -290,10 +282,10 @@ class Reader:
             return ()
         return tuple(str(item.value).replace("‖", "") for item in node.value)
 
-    def _number(self, keys: Mapping[str, yaml.Node], key: str, default: int) -> int:
+    def _number(self, keys: Mapping[str, yaml.Node], key: str, default: int, most: int) -> int:
         text = self._text(keys, key, str(default))
-        if not text.isdecimal() or int(text) > 24:
-            self._say(line(keys[key]), f"{key!r} is a number up to 24", "")
+        if not text.isdecimal() or int(text) > most:
+            self._say(line(keys[key]), f"{key!r} is a number up to {most}", "")
             return default
         return int(text)
 
@@ -322,22 +314,10 @@ def assigned(names: str, value: str) -> str:
     return rf"{name}{LINK}(?P<secret>{value}){END}"
 
 
-def shortened(pattern: str) -> str:
-    """Return the pattern's cheap beginning; all of it where its syntax is beyond us."""
-    try:
-        return beginning(pattern)
-    except ValueError:
-        return pattern
-
-
-def plain_characters(expression: str) -> int:
-    """Return how many plain characters every match has; with fewer than ENOUGH it has to begin
-    where a word begins, or an automaton would count along in every word.
-    """
-    try:
-        return literal_length([Item(parse(expression))])
-    except ValueError:
-        return 0
+def farthest(pattern: str) -> int:
+    """Return how many bytes a match has at most; a character may have four."""
+    most = longest(pattern)
+    return FARTHEST if most is None else min(FARTHEST, 4 * most)
 
 
 def well_formed(expression: str) -> bool:
