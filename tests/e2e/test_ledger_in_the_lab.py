@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import time
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from tests.e2e.scenarios import ANTHROPIC, OPENAI, chat, curl, messages
 from tests.lab import Agent, Lab
+from tests.lab.lab import public_folder
 from tests.lab.network import address4, interface_with
 from tests.lab.patience import until
 
@@ -28,6 +30,9 @@ rules:
     reason: This service is not for us.
     when: {service: anthropic}
     action: block
+  - id: not-by-this-program
+    when: {service: mistral, process: {exe: "*/forbidden-curl"}}
+    action: refuse
 """
 COULD_NOT_CONNECT = 7
 """curl's exit code."""
@@ -218,6 +223,19 @@ def test_a_refusal_ends_by_itself(monitor: Agent):
     assert until(lambda: run(monitor, curl(OPENAI, chat("x")))[1] == 0, 5)
 
 
+def test_a_service_is_refused_to_one_user_and_to_one_program(monitor: Agent):
+    call = curl(OPENAI, chat("x"))
+    monitor.cli("refuse", "openai", "--user", "nobody")
+    assert run(monitor, call, user="nobody")[1] == COULD_NOT_CONNECT
+    assert run(monitor, call)[2].endswith("200")
+    monitor.cli("permit", "openai")
+    monitor.cli("refuse", "openai", "--exe", "*/curl", "--user", "root")
+    assert run(monitor, call)[1] == COULD_NOT_CONNECT
+    assert run(monitor, call, user="nobody")[2].endswith("200")
+    monitor.cli("permit", "openai", "--exe", "*/curl", "--user", "root")
+    assert run(monitor, call)[2].endswith("200")
+
+
 @pytest.fixture(scope="module")
 def blocking(lab: Lab):
     with Agent.up(lab, name="blocking", policy=BLOCKED) as agent:
@@ -231,8 +249,23 @@ def test_a_service_that_the_policy_blocks_is_refused_with_the_reason(lab: Lab, b
     _, _, output = run(blocking, curl("https://api.anthropic.com/unheard-of", None, *PROTOBUF))
     assert output.endswith("403")
     assert lab.journal() == []
-    (row,) = blocking.objects("refuse")
+    row, _ = blocking.objects("refuse")
     assert (row["service"], row["rule"], row["where"]) == ("anthropic", "no-anthropic", "request")
+
+
+def test_a_program_that_the_policy_forbids_a_service_is_refused_from_its_first_exec(
+    lab: Lab, blocking: Agent
+):
+    for _ in range(3):  # never seen before, each time
+        with public_folder("programs") as folder:
+            forbidden = shutil.copy(str(shutil.which("curl")), folder / "forbidden-curl")
+            call = curl("https://api.mistral.ai/v1/chat/completions", chat("x"))
+            pid, code, _ = run(blocking, [str(forbidden), *call[1:]])
+            assert code == COULD_NOT_CONNECT
+            (row, *_) = connections(blocking, pid)
+            assert (row["outcome"], row["process"]["exe"]) == ("refused", str(forbidden))
+            assert run(blocking, call)[1] == 0
+            forbidden.unlink()
 
 
 def test_it_is_refused_also_while_no_worker_runs(lab: Lab, blocking: Agent):

@@ -116,3 +116,10 @@ def test_a_hash_is_computed_once_per_file(table, monkeypatch):
     monkeypatch.setattr("hashlib.file_digest", lambda *_: pytest.fail("read again"))
     assert hashes.sha256(os.getpid()) == first
     assert hashes.known(os.getpid()) == first
+
+
+def test_a_process_that_has_ended_and_is_not_waited_for_tells_nothing_of_itself(table):
+    with subprocess.Popen(["true"]) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert table.stat(child.pid).ended
+        assert table.identify(child.pid, 0, time.monotonic_ns()) is None

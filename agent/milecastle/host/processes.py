@@ -26,6 +26,8 @@ ARGV_BYTES = 16 << 10
 """Arguments beyond this many bytes are cut."""
 ARGV_COUNT = 256
 ANCESTORS = 64
+ENDED = frozenset("ZX")
+"""States of proc(5): zombie, dead."""
 GROUPS = 64
 STATUS_BYTES = 64 << 10
 UNSET_LOGINUID = (1 << 32) - 1
@@ -40,6 +42,8 @@ class Stat:
     ppid: int
     start_ticks: int
     """Clock ticks after boot."""
+    ended: bool
+    """Whether nothing is left but the number: no program, no arguments."""
 
 
 class ProcessTable:
@@ -60,7 +64,7 @@ class ProcessTable:
         traced, whoever it belongs to.
         """
         stat = self.stat(pid)
-        if stat is None or self._began_after(stat, opened_ns):
+        if stat is None or stat.ended or self._began_after(stat, opened_ns):
             return None
         exe, argv = self._exe(pid), self._argv(pid)
         identity = (exe, hash(argv), uid)  # not argv itself: nothing keeps it unmasked
@@ -72,7 +76,8 @@ class ProcessTable:
             self._seen[pid, stat.start_ticks] = (identity, process)
             while len(self._seen) > 8192:
                 self._seen.popitem(last=False)
-        if self.stat(pid) is None:
+        last = self.stat(pid)
+        if last is None or last.ended:
             return None  # it ended while it was read: what was read may be half of two processes
         if process.sha256 is None and (digest := self._hashes.known(pid)):
             process = replace(process, sha256=digest)
@@ -85,7 +90,7 @@ class ProcessTable:
             # comm may hold spaces and parentheses: it ends at the last one
             comm, rest = text[text.index("(") + 1 :].rsplit(")", 1)
             fields = rest.split()
-            return Stat(comm, int(fields[1]), int(fields[19]))
+            return Stat(comm, int(fields[1]), int(fields[19]), fields[0] in ENDED)
         except (OSError, ValueError, IndexError):
             return None
 
