@@ -60,6 +60,8 @@ class Settings:
     capture: Capture = "redacted"
     catalogue: tuple[Path, ...] = ()
     intercept: Intercept = Intercept()
+    rules: tuple[Path, ...] = ()
+    """Files and folders of detection rules; the usual folder where there are none."""
 
     @property
     def overrides(self) -> Path:
@@ -129,6 +131,9 @@ KEYS: dict[str, Field] = {
     ),
     "catalogue": Field(sequence(path()), "Further catalogue files; later ones win."),
     "intercept": Field(record(Intercept, INTERCEPT), "What is decrypted beside the catalogue."),
+    "rules": Field(
+        sequence(path()), "Files of detection rules, and folders of them, beside the shipped ones."
+    ),
 }
 
 

@@ -71,9 +71,14 @@ WORKER: Mapping[str, Row] = {
     "seen": Row("worker", "serving", 1 << 10, {"cookie": int, "name": str, "outcome": str}),
     "spend": Row("worker", "serving", 1 << 15, {"charges": list}, replies=True),
     "spent": Row("worker", "serving", 1 << 15, {"charges": list, "tokens": int}),
+    "tools": Row("worker", "serving", 1 << 18, {"server": str, "seals": dict}),
     # daemon -> worker
     "policy": Row("daemon", "serving", 8 << 20, {"files": list}),
     "chain": Row("daemon", "serving", 1 << 18, {"pem": str}),
+    "knowledge": Row(
+        "daemon", "serving", 8 << 20, {"rules": list, "documents": list}, descriptors=64
+    ),
+    "sealed": Row("daemon", "serving", 1 << 18, {"server": str, "seals": dict}),
     "packet": Row("daemon", "serving", 1 << 16, {"what": str, "data": bytes}),
     "listen": Row(
         "daemon", "serving", 1 << 10, {"family": int, "port": int, "netns": int}, descriptors=1
@@ -98,6 +103,8 @@ CONTROL: Mapping[str, Row] = {
     "refuse": Row("client", "serving", 1 << 14, {**CALLER, "seconds": int}, replies=True),
     "permit": Row("client", "serving", 1 << 14, CALLER, replies=True),
     "rotate": Row("client", "serving", 1 << 10, {}, replies=True),
+    "tools": Row("client", "serving", 1 << 10, {}, replies=True),
+    "accept": Row("client", "serving", 1 << 12, {"server": str, "name": str}, replies=True),
     "reload": Row("client", "serving", 1 << 10, {}, replies=True),
     "event": Row("daemon", "serving", 4 << 20, {"event": dict}),
 }

@@ -13,11 +13,12 @@ from milecastle.daemon.ledger import Ledger
 from milecastle.daemon.names import Names
 from milecastle.daemon.peer import Peer
 from milecastle.daemon.recording import Recorder
+from milecastle.daemon.tools import Offered
 from milecastle.daemon.workers import Shared, WorkerSession
 from milecastle.host import Chronicle, ExecutableHashes, ProcessTable
 from milecastle.kernel.fake import FakeKernel
 from milecastle.model import Standing
-from milecastle.store import Register, Store
+from milecastle.store import Register, Store, Tools
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +39,20 @@ def archive(tmp_path):
     opened = Archive(Store.open(tmp_path / "milecastle.db"), now=lambda: 1e9)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def tools(tmp_path):
+    opened = Tools.open(tmp_path / "tools.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def offered(tools):
+    kept = Offered(tools, lambda kind, body: kept.told.append((kind, body)), now=lambda: 1e9)
+    kept.told = []
+    return kept
 
 
 class NoNamespaces:

@@ -13,7 +13,7 @@ ADA = 1000
 
 
 @pytest.fixture
-def client(pair, archive, shared, ledger, services):
+def client(pair, archive, shared, ledger, services, offered):
     """Return a client's end; ``uid`` and ``groups`` are what the kernel would say of it."""
     tasks = []
     enforced = []
@@ -35,6 +35,7 @@ def client(pair, archive, shared, ledger, services):
             group=4242,
             ledger=ledger,
             refusals=Refusals(ledger, services, rules, enforced.append, now=lambda: 1e9),
+            offered=offered,
             standing=shared.standing,
             unreported=lambda: 0,
         )
@@ -241,3 +242,18 @@ async def test_root_refuses_lists_and_permits(client):
 async def test_a_ledger_that_can_not_be_read_is_an_answer(client, ledger):
     ledger._register.connection.execute("DROP TABLE coverage")
     assert (await ask(client(), "coverage")).body["code"] == "store"
+
+
+async def test_root_sees_and_accepts_changed_tools_and_nobody_else(client, offered):
+    offered.learn("srv", {"add": "a" * 32})
+    offered.learn("srv", {"add": "b" * 32})
+    root, ada = client(), client(uid=ADA)
+    await root.say(1, "tools", {})
+    assert (await root.hear()).body["result"][0]["changed"] == ["add"]
+    for kind, body in (("tools", {}), ("accept", {"server": "srv", "name": ""})):
+        await ada.say(1, kind, body)
+        assert (await ada.hear()).body["code"] == "forbidden"
+    await root.say(2, "accept", {"server": "srv", "name": "add"})
+    assert (await root.hear()).body["result"]["tools"] == ["add"]
+    await root.say(3, "accept", {"server": "srv", "name": "add"})
+    assert (await root.hear()).kind == "error"

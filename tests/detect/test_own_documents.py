@@ -32,7 +32,7 @@ def built():
 
 @pytest.fixture(scope="module")
 def documents(built):
-    return OwnDocuments(Index(built, KEY), KEY)
+    return OwnDocuments([Index(built, KEY)], KEY)
 
 
 def scan(documents, text):
@@ -77,7 +77,7 @@ def test_passages_that_many_documents_share_belong_to_none():
     licence = prose(99, 120)
     for number in range(12):
         builder.add(f"{number}.txt", licence + " " + prose(number + 200, 100))
-    found = OwnDocuments(Index(b"".join(builder.finish()), KEY), KEY)
+    found = OwnDocuments([Index(b"".join(builder.finish()), KEY)], KEY)
     assert scan(found, licence) == []
     assert scan(found, prose(203, 100))
 

@@ -23,6 +23,8 @@ class Heard:
     def __init__(self) -> None:
         self.policies: list[tuple[tuple[str, str], ...]] = []
         self.packets: list[tuple[str, bytes]] = []
+        self.known: list[object] = []
+        self.seals: list[tuple[str, dict]] = []
         self.chains: list[str] = []
         self.listeners: list[Listener] = []
         self.left: list[int] = []
@@ -33,6 +35,12 @@ class Heard:
 
     def chain(self, pem):
         self.chains.append(pem)
+
+    def knowledge(self, told):
+        self.known.append(told)
+
+    def sealed(self, server, seals):
+        self.seals.append((server, seals))
 
     def packet(self, what, data):
         self.packets.append((what, data))
@@ -135,6 +143,8 @@ async def test_policies_and_packets_are_handed_on(daemon):
     heard, _link, _told = await greeted(daemon)
     daemon.send(0, "policy", {"files": [["f", "t"], ["g", "u"]]})
     daemon.send(0, "chain", {"pem": "c"})
+    daemon.send(0, "knowledge", {"rules": [["f", "t"]], "documents": []})
+    daemon.send(0, "sealed", {"server": "s", "seals": {"add": "a"}})
     daemon.send(0, "packet", {"data": b"d", "what": "dns"})
     async with asyncio.timeout(2):
         while not heard.packets:
@@ -144,6 +154,8 @@ async def test_policies_and_packets_are_handed_on(daemon):
         [("dns", b"d")],
     )
     assert heard.chains == ["c"]
+    assert [told.rules for told in heard.known] == [(("f", "t"),)]
+    assert heard.seals == [("s", {"add": "a"})]
 
 
 GARBAGE = {

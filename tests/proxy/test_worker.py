@@ -47,6 +47,7 @@ class Post:
     port: int
     records: list[dict] = field(default_factory=list)
     names: list[list] = field(default_factory=list)
+    tools: list[tuple[str, dict]] = field(default_factory=list)
     beats: list[float] = field(default_factory=list)
     destination: tuple[str, int] = ("", 0)
 
@@ -59,6 +60,8 @@ class Post:
                     self.beats.append(time.monotonic())
                 case "record":
                     self.records.append(frame.body["record"])
+                case "tools":
+                    self.tools.append((frame.body["server"], frame.body["seals"]))
                 case "names":
                     self.names += frame.body["answers"]
                 case "attribute":
@@ -100,7 +103,9 @@ async def sign(reader, writer):
 
 
 @contextlib.asynccontextmanager
-async def posted(folder: Path, policy: str = "version: 1\n") -> AsyncIterator[Post]:
+async def posted(
+    folder: Path, policy: str = "version: 1\n", knowledge=None, indexes=()
+) -> AsyncIterator[Post]:
     provider = Provider()
     await provider.start(root("provider"), (HOST,), ["http/1.1"])
     signer = await asyncio.start_unix_server(sign, folder / "signer.sock")
@@ -117,7 +122,9 @@ async def posted(folder: Path, policy: str = "version: 1\n") -> AsyncIterator[Po
         told["settings"]["upstream_ca"] = [root("provider").pem]
         told |= {"chain": intermediate().pem, "catalogue": []}
         told["policy"] = {"files": [["policy.yaml", policy]]}
-        daemon.send(hello.id, "ok", {"result": told}, descriptors=[listener.fileno()])
+        if knowledge is not None:
+            told["knowledge"] = knowledge
+        daemon.send(hello.id, "ok", {"result": told}, descriptors=[listener.fileno(), *indexes])
         post = Post(daemon, provider, process, port, destination=provider.tls)
         heeding = asyncio.create_task(post.heed())
         try:

@@ -21,6 +21,7 @@ from milecastle.daemon.peer import Peer
 from milecastle.daemon.recording import Recorder
 from milecastle.daemon.refusals import Refusals
 from milecastle.daemon.selftest import SERVICE as SELFTEST
+from milecastle.daemon.tools import Offered
 from milecastle.model import Standing
 from milecastle.store import Reader, listing
 from milecastle.store.entries import Caller
@@ -54,6 +55,7 @@ class Answers:
     """The gid whose members see everything."""
     ledger: Ledger
     refusals: Refusals
+    offered: Offered
     standing: Callable[[str | None], Standing]
     unreported: Callable[[], int]
     """Connections that the kernel could not tell of."""
@@ -84,6 +86,8 @@ class Client:
             "refusals": self._refusals,
             "refuse": self._refuse,
             "permit": self._permit,
+            "tools": self._tools,
+            "accept": self._accept,
             "reload": self._reload,
             "rotate": self._rotate,
         }
@@ -176,6 +180,15 @@ class Client:
 
     def _may_see(self, event: Event) -> bool:
         return self._sees_all or event.get("process", {}).get("uid") == self._uid
+
+    def _tools(self, _body: wire.Body) -> list[Any]:
+        if not self._sees_all:
+            raise RefusedError("forbidden", "only root and the group may see all users' tools")
+        return self._answers.offered.listed()
+
+    def _accept(self, body: wire.Body) -> dict[str, Any]:
+        self._root_only("agree to a changed tool")
+        return self._answers.offered.accept(body["server"], body["name"])
 
     def _event(self, event: Event) -> None:
         if self._may_see(event):

@@ -22,6 +22,7 @@ from milecastle.daemon.attribution import Attributor
 from milecastle.daemon.checkpoint import open_listeners, open_unix
 from milecastle.daemon.control import Answers, Clients
 from milecastle.daemon.hashing import Hashing
+from milecastle.daemon.knowledge import USUAL_RULES, Knowledge
 from milecastle.daemon.ledger import Ledger
 from milecastle.daemon.names import HOSTS_FILE, Names
 from milecastle.daemon.namespaces import Namespaces
@@ -36,12 +37,13 @@ from milecastle.daemon.rules import Rules
 from milecastle.daemon.status import Status
 from milecastle.daemon.supervisor import Child
 from milecastle.daemon.tasks import accept, cancel_tasks, in_words, leaves
+from milecastle.daemon.tools import Offered
 from milecastle.daemon.workers import Shared, Workers
 from milecastle.host import Census, Chronicle, ExecutableHashes, ProcessTable, cgroup_path, has_ipv6
 from milecastle.kernel import Flow, Kernel, KernelUnavailable, Reason
 from milecastle.settings import Settings
 from milecastle.shipped import PACKAGE
-from milecastle.store import Register, Store
+from milecastle.store import Register, Store, Tools
 
 BODY_LIMIT = 32 << 20
 """Bytes of a body that a worker holds for inspection."""
@@ -128,6 +130,12 @@ class Daemon:
             keep_days=KEEP_DAYS,
         )
         stack.callback(ledger.close)
+        tools = Tools.open(settings.state_dir / "tools.db")
+        stack.callback(tools.close)
+        tools.forget(time.time())
+        self._knowledge = Knowledge(settings.rules or (USUAL_RULES,), settings.state_dir)
+        stack.callback(self._knowledge.close)
+        self._knowledge.reload()
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         stack.callback(cancel_tasks)
         base = cgroups.base_for_children(watched)
@@ -183,6 +191,7 @@ class Daemon:
             removed=lambda namespace: workers.tell("unlisten", {"netns": namespace.netns}),
         )
         stack.callback(self._namespaces.close)
+        offered = Offered(tools, lambda kind, body: workers.tell(kind, body))
         shared = Shared(
             kernel=kernel,
             attributor=self._attributor,
@@ -192,14 +201,16 @@ class Daemon:
             listeners=listeners,
             namespaces=self._namespaces,
             standing=self._rules.standing,
-            configuration=self._configuration(),
+            configuration=self._configuration(offered),
+            documents=lambda: self._knowledge.descriptors,
+            tools=offered.learn,
             serving=self._progress,
             seen=ledger.seen,
         )
         workers = Workers(shared, self._credible(who, watched))
         self._status = Status(
             settings, self._rules, kernel, workers, names, self._namespaces, recorder, archive,
-            self._custody, self._children, self._began, ledger,
+            self._custody, self._children, self._began, ledger, self._knowledge,
         )  # fmt: skip
         self._ledger = ledger
         self._restrictions = restrictions = Restrictions(
@@ -216,6 +227,7 @@ class Daemon:
             who.readers_gid,
             ledger,
             self._refusals,
+            offered,
             self._rules.standing,
             lambda: sum(kernel.counters()[name] for name in UNREPORTED),
         )
@@ -232,9 +244,8 @@ class Daemon:
         tasks.create_task(accept(listen(sockets["control"]), Clients(answers).take, tasks))
         background(workers.watch(self._kill))
         background(self._housekeeping())
-        watch = Watch([*self._rules.paths, HOSTS_FILE], self._files_changed)
-        stack.callback(watch.close)
-
+        files = [*self._rules.paths, HOSTS_FILE, *self._knowledge.watched]
+        stack.callback(Watch(files, self._files_changed).close)
         background(self._namespaces.follow())
         background(follow_routes(kernel, ports))
 
@@ -283,7 +294,7 @@ class Daemon:
 
         return of_the_unit
 
-    def _configuration(self) -> Callable[[], dict[str, Any]]:
+    def _configuration(self, offered: Offered) -> Callable[[], dict[str, Any]]:
         """Return what workers are told at their hello; the policy is always the current one."""
         settings = self._settings
         fixed = {
@@ -301,17 +312,23 @@ class Daemon:
             "instance": next(instances),
             "policy": self._rules.frame(),
             "chain": self._custody.ca.chain,
+            "knowledge": {**self._knowledge.told(), "tools": offered.known()},
         }
 
     # --- running ---------------------------------------------------------------------------
 
     def reload(self) -> dict[str, Any]:
-        """Read the policy again. A bad file changes nothing; its problems are told and kept."""
+        """Read policy, rules and indexes again. A bad file changes nothing; problems are told."""
         changed = self._rules.reload()
+        workers = self._status.workers
         if changed:
             self._refusals.apply()
-            self._status.workers.tell("policy", self._rules.frame())
-        return {"changed": changed, "problems": [str(one) for one in self._rules.problems]}
+            workers.tell("policy", self._rules.frame())
+        if self._knowledge.reload():
+            workers.tell("knowledge", self._knowledge.told(), self._knowledge.descriptors)
+            changed = True
+        problems = [*self._rules.problems, *self._knowledge.problems]
+        return {"changed": changed, "problems": [str(one) for one in problems]}
 
     async def rotate(self) -> dict[str, Any]:
         """Put a new CA in place of the present one; signer and workers serve it from now on."""

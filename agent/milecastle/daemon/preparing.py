@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from milecastle.catalogue import hosts
-from milecastle.daemon import accounts
+from milecastle.daemon import accounts, knowledge
 from milecastle.daemon.supervisor import Spec
 from milecastle.settings import Settings
 
@@ -24,6 +24,9 @@ def folders(settings: Settings, who: accounts.Accounts) -> None:
     for folder in (settings.state_dir, settings.run_dir):
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)
+    for name in knowledge.FOLDERS:
+        (settings.state_dir / name).mkdir(exist_ok=True)
+        (settings.state_dir / name).chmod(0o700)
     signer = settings.state_dir / "signer"
     signer.mkdir(exist_ok=True)
     signer.chmod(0o700)

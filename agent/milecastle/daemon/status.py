@@ -12,6 +12,7 @@ from typing import Any
 from milecastle import __version__
 from milecastle.daemon.archive import Archive
 from milecastle.daemon.ceremony import Custody, HostCA
+from milecastle.daemon.knowledge import Knowledge
 from milecastle.daemon.ledger import Ledger
 from milecastle.daemon.names import Names
 from milecastle.daemon.namespaces import Namespaces
@@ -45,6 +46,7 @@ class Status:
     began: float
     """time.monotonic() of the start."""
     ledger: Ledger
+    knowledge: Knowledge
     outcome: Outcome = Outcome(False, "not run yet")  # noqa: RUF009 - frozen
     stopping: bool = False
 
@@ -83,6 +85,7 @@ class Status:
                 "rules": len(self.rules.policy.rules),
                 "problems": [str(problem) for problem in self.rules.problems],
             },
+            "knowledge": self.knowledge.health(),
             "workers": [
                 {
                     "pid": session.pid,
@@ -116,7 +119,7 @@ class Status:
 
     def degraded(self) -> list[str]:
         """Return a sentence for everything that is less than it should be."""
-        found = [str(problem) for problem in self.rules.problems]
+        found = [*map(str, self.rules.problems), *map(str, self.knowledge.problems)]
         if not self.workers.serving:
             found.append("no worker serves: connections follow on_failure")
         if self.ca.missing:

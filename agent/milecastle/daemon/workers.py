@@ -64,6 +64,10 @@ class Shared:
     """Called when a session begins to serve, and when one ends."""
     seen: Callable[[int, str, str], None] = lambda _cookie, _name, _outcome: None
     """Told what became of a connection; ValueError where that is nothing that can be."""
+    documents: Callable[[], Sequence[int]] = lambda: ()
+    """Descriptors of the indexes that ``configuration`` names."""
+    tools: Callable[[str, Mapping[str, str]], None] = lambda _server, _seals: None
+    """Told which tools a server offers; ValueError where that is nothing that can be."""
     meter: Meter = field(default_factory=Meter)
     """What counts against the policy's limits."""
 
@@ -93,6 +97,7 @@ class WorkerSession:
             "seen": self._seen,
             "spend": self._spend,
             "spent": self._spent,
+            "tools": self._tools,
         }
 
     @property
@@ -119,10 +124,10 @@ class WorkerSession:
             self._shared.serving()
             await self._peer.close()
 
-    def send(self, kind: str, body: wire.Body) -> None:
+    def send(self, kind: str, body: wire.Body, descriptors: Sequence[int] = ()) -> None:
         """Send a notification, if the worker is past its hello."""
         if self.serving:
-            self._peer.send(wire.Frame(0, kind, body))
+            self._peer.send(wire.Frame(0, kind, body), descriptors)
 
     def overdue(self, now: float) -> bool:
         """Whether the worker has been silent for too long (``now`` is time.monotonic())."""
@@ -147,7 +152,7 @@ class WorkerSession:
         }
         self._peer.send(
             wire.Frame(frame.id, "ok", {"result": result}),
-            [one.socket.fileno() for one in listeners],
+            [*(one.socket.fileno() for one in listeners), *self._shared.documents()],
         )
         self._phase = "serving"
         self.heard = time.monotonic()
@@ -210,6 +215,12 @@ class WorkerSession:
 
     def _record(self, frame: wire.Frame) -> None:
         self._shared.recorder.record(frame.body["record"], frame.size)
+
+    def _tools(self, frame: wire.Frame) -> None:
+        try:
+            self._shared.tools(frame.body["server"], frame.body["seals"])
+        except ValueError as error:
+            raise wire.WireError(str(error)) from None
 
     def _seen(self, frame: wire.Frame) -> None:
         body = frame.body
@@ -277,10 +288,10 @@ class Workers:
         for session in list(self.sessions):
             session.disconnect()
 
-    def tell(self, kind: str, body: wire.Body) -> None:
+    def tell(self, kind: str, body: wire.Body, descriptors: Sequence[int] = ()) -> None:
         """Send a notification to every serving worker."""
         for session in list(self.sessions):
-            session.send(kind, body)
+            session.send(kind, body, descriptors)
 
     def listen(self, namespace: Namespace) -> None:
         """Have every serving worker serve a new namespace."""

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from milecastle.detect import rules
 from milecastle.detect.candidate import Unfinished
+from milecastle.detect.fingerprints import Index, OwnDocuments
 from milecastle.detect.injection import Injection
 from milecastle.detect.normalise import Decoder
 from milecastle.detect.patterns import Patterns
@@ -70,6 +71,7 @@ class Engine:
             *(new(key) for new in READERS),
         )
         self._detectors = (ToolCalls(self.rules, key), *(new(key) for new in DETECTORS))
+        self._documents: tuple[Detector, ...] = ()
         self.decoder = Decoder(self.rules)
         self._memory: OrderedDict[Known, tuple[Finding, ...]] = OrderedDict()
         self._held = 0
@@ -86,6 +88,11 @@ class Engine:
         ``key`` (16 bytes or more, secret to the host) keys the findings' digests.
         """
         return cls(rules.load(rule_files), key=key)
+
+    def know(self, indexes: Sequence[Index]) -> None:
+        """Look for passages of the documents that these hold, in place of others."""
+        self._documents = (OwnDocuments(indexes, self.key),) if indexes else ()
+        self._memory.clear()
 
     def warm_up(self) -> None:
         """Compile now what else the first stream would wait for (a quarter of a second)."""
@@ -133,7 +140,7 @@ class Engine:
     def _read(self, segment: Segment) -> list[Finding]:
         findings: list[Finding] = []
         unfinished = ""
-        for detector in (*self.readers, *self._detectors):
+        for detector in (*self.readers, *self._detectors, *self._documents):
             try:
                 findings += detector.scan(segment)
             except Unfinished as error:

@@ -17,7 +17,7 @@ import struct
 from array import array
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from milecastle.detect.candidate import Unfinished
@@ -123,13 +123,16 @@ class Builder:
 
     def add(self, name: str, text: str) -> int:
         """Index a document under a name that findings may show; return how many hashes it gave."""
+        return self.add_hashes(name, {mark.value for mark in self._hasher.marks(text)})
+
+    def add_hashes(self, name: str, hashes: Collection[int]) -> int:
+        """Index a document of which somebody else has made the hashes, each of them once."""
         number = len(self._names)
         self._names.append(name[:500])
-        kept = {mark.value for mark in self._hasher.marks(text)}
-        for value in kept:
+        for value in hashes:
             self._hashes[value >> BITS - 8].append(value)
             self._documents[value >> BITS - 8].append(number)
-        return len(kept)
+        return len(hashes)
 
     def finish(self) -> Iterator[bytes]:
         """Yield the index, piece by piece."""
@@ -210,7 +213,7 @@ class Passage:
 
 
 def passages(marks: Iterable[Mark], index: Index) -> list[Passage]:
-    """Return the passages that share enough with a document, each place once: the longest."""
+    """Return the passages that share enough with a document of this index."""
     growing: dict[int, Passage] = {}
     found: list[Passage] = []
     for mark in marks:
@@ -222,23 +225,26 @@ def passages(marks: Iterable[Mark], index: Index) -> list[Passage]:
             else:
                 growing[document] = Passage(document, mark, mark)
                 found.append(growing[document])
-    grown = [each for each in found if each.shared >= SHARED and each.span >= LEAST]
-    kept: list[Passage] = []
-    for passage in sorted(grown, key=lambda each: -each.shared):
-        apart = (
+    return [each for each in found if each.shared >= SHARED and each.span >= LEAST]
+
+
+def apart(found: Iterable[tuple[Passage, Index]]) -> list[tuple[Passage, Index]]:
+    """Keep one passage for each place, the one that shares most; in the order of the text."""
+    kept: list[tuple[Passage, Index]] = []
+    for passage, index in sorted(found, key=lambda each: -each[0].shared):
+        if all(
             passage.last.end <= other.first.start or other.last.end <= passage.first.start
-            for other in kept
-        )
-        if all(apart):
-            kept.append(passage)
-    return sorted(kept, key=lambda each: each.first.start)
+            for other, _ in kept
+        ):
+            kept.append((passage, index))
+    return sorted(kept, key=lambda each: each[0].first.start)
 
 
 class OwnDocuments:
-    """A detector: passages of the documents that an index holds."""
+    """A detector: passages of the documents that some indexes hold."""
 
-    def __init__(self, index: Index, key: bytes) -> None:
-        self._index = index
+    def __init__(self, indexes: Sequence[Index], key: bytes) -> None:
+        self._indexes = indexes
         self._hasher = Hasher(key)
         self._key = key
 
@@ -246,16 +252,17 @@ class OwnDocuments:
         """Return a finding for each passage; Unfinished where the text is longer than LONGEST."""
         if len(segment.text) < FEWEST_CHARACTERS:
             return []
-        marks = self._hasher.marks(segment.text[:LONGEST])
-        found = [self._finding(segment, each) for each in passages(marks, self._index)]
+        marks = list(self._hasher.marks(segment.text[:LONGEST]))
+        shared = [(each, index) for index in self._indexes for each in passages(marks, index)]
+        found = [self._finding(segment, *each) for each in apart(shared)]
         if len(segment.text) > LONGEST:
             raise Unfinished(f"a text of over {LONGEST} characters", found)
         return found
 
-    def _finding(self, segment: Segment, passage: Passage) -> Finding:
+    def _finding(self, segment: Segment, passage: Passage, index: Index) -> Finding:
         start, end = passage.first.start, passage.last.end
         owasp, atlas = ids("document", segment.provenance)
-        name = self._index.names[passage.document]
+        name = index.names[passage.document]
         return Finding(
             category="document",
             rule="own-document",

@@ -127,6 +127,17 @@ def load(files: Sequence[tuple[str, str]]) -> list[Rule]:
     return rules
 
 
+def joined(shipped: Sequence[Rule], added: Sequence[Rule]) -> tuple[list[Rule], list[Problem]]:
+    """Return both, and a problem for each added rule with the id of a shipped one, which stays."""
+    names = {rule.id for rule in shipped}
+    twice = [
+        Problem(rule.file, rule.line, f"rule {rule.id!r} is shipped already", "give it another id")
+        for rule in added
+        if rule.id in names
+    ]
+    return [*shipped, *(rule for rule in added if rule.id not in names)], twice
+
+
 class Reader:
     """Reads one file; appends to a shared list of problems instead of stopping at the first."""
 

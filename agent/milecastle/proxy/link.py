@@ -17,7 +17,8 @@ from typing import Any, Protocol
 
 from milecastle import policy, wire
 from milecastle.model import Ancestor, Pod, Process
-from milecastle.proxy import records
+from milecastle.proxy import knowledge, records
+from milecastle.proxy.knowledge import Knowledge
 from milecastle.proxy.line import Line, LineError, RefusedError, connect
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,8 @@ class Welcome:
     key: bytes = field(repr=False)
     """Keys the digests of findings."""
     listeners: tuple[Listener, ...]
+    knowledge: Knowledge = field(default_factory=Knowledge)
+    """What the operators add for the detectors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,12 @@ class Owner(Protocol):
     def unlisten(self, netns: int) -> None:
         """Serve a network namespace no longer."""
 
+    def knowledge(self, told: Knowledge) -> None:
+        """Look for what these rules and indexes say from now on."""
+
+    def sealed(self, server: str, seals: Mapping[str, str]) -> None:
+        """Know these tools of a server from now on."""
+
     def ended(self, why: LineError) -> None:
         """The daemon is gone."""
 
@@ -104,6 +113,8 @@ class Link:
         self._owner = owner
         self._notices: Mapping[str, Callable[..., None]] = {
             "policy": self._policy,
+            "knowledge": self._knowledge,
+            "sealed": owner.sealed,
             "chain": owner.chain,
             "packet": owner.packet,
             "listen": self._listen,
@@ -122,7 +133,7 @@ class Link:
         self._line = await connect(path, self._notice, self._owner.ended)
         hello = {"version": wire.VERSION}
         try:
-            answer = await self._line.ask("hello", hello, ANSWER_WITHIN, promised_listeners)
+            answer = await self._line.ask("hello", hello, ANSWER_WITHIN, promised)
             return read_welcome(answer.result, answer.descriptors)
         except RefusedError as error:
             raise LineError(f"the daemon has no work for this worker ({error})") from None
@@ -186,6 +197,11 @@ class Link:
         body = {"cookie": cookie, "name": name, "outcome": outcome}
         self.line.tell("seen", body, wire.WORKER["seen"].limit)
 
+    def tools(self, server: str, seals: Mapping[str, str]) -> None:
+        """Report tools of a server that were not known, or not so. May be lost, like a record."""
+        body = {"server": server, "seals": dict(seals)}
+        self.line.tell("tools", body, wire.WORKER["tools"].limit)
+
     def names(self, answers: Sequence[tuple[str, Sequence[str], int]]) -> None:
         """Report what names resolve to: (name, addresses, time to live in seconds)."""
         for start in range(0, len(answers), NAMES_A_FRAME):
@@ -208,6 +224,11 @@ class Link:
     def _policy(self, files: list[object]) -> None:
         self._owner.policy(read_files(files))
 
+    def _knowledge(self, rules: list[Any], documents: list[Any]) -> None:
+        descriptors = self.line.take_descriptors(len(documents))
+        told = {"rules": rules, "documents": documents}
+        self._owner.knowledge(knowledge.read(told, descriptors))
+
     def _listen(self, family: int, port: int, netns: int) -> None:
         (descriptor,) = self.line.take_descriptors(1)
         self._owner.listen(Listener(socket.socket(fileno=descriptor), family, netns, port))
@@ -223,15 +244,17 @@ def read_files(files: Sequence[object]) -> PolicyFiles:
     raise wire.WireError("a policy is [[file, text], ...]")
 
 
-def promised_listeners(result: wire.Body) -> int:
-    """Return how many descriptors come with a welcome."""
+def promised(result: wire.Body) -> int:
+    """Return how many descriptors come with a welcome: listeners first, then indexes."""
     listeners = result.get("listeners")
-    return len(listeners) if isinstance(listeners, list) else 0
+    return (len(listeners) if isinstance(listeners, list) else 0) + knowledge.promised(result)
 
 
 def read_welcome(result: wire.Body, descriptors: Sequence[int]) -> Welcome:
     """Return the checked welcome; the descriptors are taken over. WireError where it is wrong."""
-    sockets = [socket.socket(fileno=number) for number in descriptors]
+    count = len(descriptors) - knowledge.promised(result)
+    known = knowledge.read(result.get("knowledge") or {}, descriptors[max(count, 0) :])
+    sockets = [socket.socket(fileno=number) for number in descriptors[: max(count, 0)]]
     # socket(fileno=) asks the kernel for family and protocol: asyncio sets TCP_NODELAY only on
     # a socket that is known to be of IPPROTO_TCP, and without it a request takes 40 ms more
     match result:
@@ -257,6 +280,7 @@ def read_welcome(result: wire.Body, descriptors: Sequence[int]) -> Welcome:
                 catalogue=tuple((str(name), str(content)) for name, content in catalogue),
                 chain=chain,
                 key=key,
+                knowledge=known,
                 listeners=tuple(
                     Listener(sock, int(row["family"]), int(row["netns"]), int(row["port"]))
                     for sock, row in zip(sockets, listeners, strict=True)
@@ -264,6 +288,7 @@ def read_welcome(result: wire.Body, descriptors: Sequence[int]) -> Welcome:
             )
     for sock in sockets:
         sock.close()
+    known.close()
     raise wire.WireError("the welcome lacks something, or holds other descriptors than it says")
 
 

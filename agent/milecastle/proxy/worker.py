@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from milecastle.proxy import assembly, briefing, resolve, room, trust
 from milecastle.proxy.certificates import Leaves, Signer
 from milecastle.proxy.checkpoint import Checkpoint
 from milecastle.proxy.claims import Claims
+from milecastle.proxy.knowledge import Knowledge
 from milecastle.proxy.ledger import Ledger
 from milecastle.proxy.line import LineError
 from milecastle.proxy.link import Link, Listener, PolicyFiles, Welcome
@@ -44,6 +45,7 @@ class Worker:
         self._parser = ThreadPoolExecutor(1, "packets")
         self._packets = 0
         self.dropped_packets = 0
+        self._learning = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._end: LineError | None = None
         self._master: Master | None = None
@@ -75,7 +77,7 @@ class Worker:
 
     def _assemble(self, welcome: Welcome) -> Master:
         link, loop = self._link, asyncio.get_running_loop()
-        self._watch = Watch(self._briefing.orders(welcome))
+        self._watch = Watch(self._briefing.orders(welcome, link.tools))
         self._leaves = Leaves(self._signer.sign, welcome.chain, time.time)
         self._checkpoint = Checkpoint(welcome.listeners, link.attribute, link.dial)
         return assembly.assemble(
@@ -115,6 +117,14 @@ class Worker:
     def policy(self, files: PolicyFiles) -> None:
         """Act on another policy from now on."""
         self._when_serving(lambda: self._obey(files))
+
+    def knowledge(self, told: Knowledge) -> None:
+        """Look for what these rules and indexes say from now on."""
+        self._when_serving(lambda: self._keep(self._learn(told)))
+
+    def sealed(self, server: str, seals: Mapping[str, str]) -> None:
+        """Know these tools of a server from now on."""
+        self._when_serving(lambda: self._briefing.continuity.seal(server, seals))
 
     def chain(self, pem: str) -> None:
         """Serve certificates of another CA from now on."""
@@ -160,6 +170,14 @@ class Worker:
             self._leaves.renew(pem)
         except ValueError as error:
             log.error("a certificate that can't be read, the old one stays: %s", error)
+
+    async def _learn(self, told: Knowledge) -> None:
+        """Compile beside the traffic; exchanges that began before keep the detectors they had."""
+        async with self._learning:
+            loop = asyncio.get_running_loop()
+            engine = await loop.run_in_executor(None, self._briefing.engine, told)
+            self._watch.orders = briefing.with_engine(self._watch.orders, engine)
+            log.info("%d rules, %d indexes of documents", len(engine.rules), len(told.documents))
 
     async def _serve(self, listener: Listener) -> None:
         try:

@@ -3,5 +3,6 @@
 from milecastle.store.database import look
 from milecastle.store.register import Register
 from milecastle.store.store import Reader, Store
+from milecastle.store.tools import Tools
 
-__all__ = ["Reader", "Register", "Store", "look"]
+__all__ = ["Reader", "Register", "Store", "Tools", "look"]
