@@ -29,7 +29,6 @@ def folders(tmp_path):
 def knowledge(folders):
     rules, state = folders
     known = Knowledge([rules], state)
-    known.reload()
     yield known
     known.close()
 

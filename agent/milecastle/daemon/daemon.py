@@ -132,10 +132,8 @@ class Daemon:
         stack.callback(ledger.close)
         tools = Tools.open(settings.state_dir / "tools.db")
         stack.callback(tools.close)
-        tools.forget(time.time())
         self._knowledge = Knowledge(settings.rules or (USUAL_RULES,), settings.state_dir)
         stack.callback(self._knowledge.close)
-        self._knowledge.reload()
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         stack.callback(cancel_tasks)
         base = cgroups.base_for_children(watched)
@@ -327,8 +325,8 @@ class Daemon:
         if self._knowledge.reload():
             workers.tell("knowledge", self._knowledge.told(), self._knowledge.descriptors)
             changed = True
-        problems = [*self._rules.problems, *self._knowledge.problems]
-        return {"changed": changed, "problems": [str(one) for one in problems]}
+        problems = map(str, (*self._rules.problems, *self._knowledge.problems))
+        return {"changed": changed, "problems": [*problems]}
 
     async def rotate(self) -> dict[str, Any]:
         """Put a new CA in place of the present one; signer and workers serve it from now on."""

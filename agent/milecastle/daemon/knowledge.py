@@ -53,6 +53,7 @@ class Knowledge:
         self._left: list[Document] = []
         """Those of before: a frame that is not sent yet may still name them."""
         self.problems: list[Problem] = []
+        self.reload()
 
     @property
     def watched(self) -> list[Path]:

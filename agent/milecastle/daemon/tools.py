@@ -23,6 +23,7 @@ class Offered:
         self._tools = tools
         self._tell = tell
         self._now = now
+        tools.forget(now())
 
     def learn(self, server: str, seals: Mapping[str, str]) -> None:
         """Take what a worker tells; all are told what is new. ValueError: it is no such thing."""
