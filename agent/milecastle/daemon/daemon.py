@@ -322,11 +322,10 @@ class Daemon:
         if changed:
             self._refusals.apply()
             workers.tell("policy", self._rules.frame())
-        if self._knowledge.reload():
+        if learned := self._knowledge.reload():
             workers.tell("knowledge", self._knowledge.told(), self._knowledge.descriptors)
-            changed = True
         problems = map(str, (*self._rules.problems, *self._knowledge.problems))
-        return {"changed": changed, "problems": [*problems]}
+        return {"changed": changed or learned, "problems": [*problems]}
 
     async def rotate(self) -> dict[str, Any]:
         """Put a new CA in place of the present one; signer and workers serve it from now on."""
