@@ -11,7 +11,7 @@ import socket
 import ssl
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -27,10 +27,12 @@ from cryptography.x509.oid import NameOID
 from milecastle.catalogue import clients
 from milecastle.inspection import Block, Chunk, Context, Forward
 from milecastle.model import OnFailure, RequestHead, ResponseHead, Service
+from milecastle.policy import Charge
 from milecastle.proxy import assembly, trust
 from milecastle.proxy.certificates import Leaves
 from milecastle.proxy.checkpoint import Checkpoint
 from milecastle.proxy.claims import Claims
+from milecastle.proxy.counting import Counter
 from milecastle.proxy.ledger import Ledger, at_once
 from milecastle.proxy.link import Caller, Listener
 from milecastle.proxy.orders import Orders, Watch
@@ -357,8 +359,23 @@ class FakeInspection:
         self.status: int | None = None
         self.fed = b""
 
-    def request(self, body: bytes) -> Forward | Block:
+    @property
+    def counts(self) -> bool:
+        return bool(self.script.charges)
+
+    @property
+    def charged(self) -> tuple[Charge, ...]:
+        return self.script.charges
+
+    tokens = 7
+
+    def charges(self, _body: bytes) -> tuple[Charge, ...]:
+        return self.script.charges
+
+    def request(self, body: bytes, over: Mapping[str, float] = {}) -> Forward | Block:
         self.bodies["request"] = body
+        if over:
+            return Block(429, {}, json.dumps(over).encode())
         return self.script.request(body)
 
     def respond(self, head: ResponseHead) -> str:
@@ -419,6 +436,8 @@ class Script:
     finish: Callable[[], Chunk] = lambda: Chunk(b"")
     record: Callable[[], None] = lambda: None
     binding: Callable[[str], bool] = lambda _direction: True
+    charges: tuple[Charge, ...] = ()
+    must_inspect: bool = False
     inspections: list[FakeInspection] = field(default_factory=list)
 
     def asks_for_body(self, _head: RequestHead) -> bool:
@@ -447,6 +466,9 @@ class FakeOrders:
 
     def on_failure(self, _service: Service | None) -> OnFailure:
         return self.script.on_failure
+
+    def must_inspect(self, _service: Service | None, _process: object) -> bool:
+        return self.script.must_inspect
 
     def refusal(self, service: Service, *, now: float) -> object | None:
         return self.script.refused(service) or None
@@ -636,6 +658,7 @@ async def lab(
     proto: int = socket.IPPROTO_TCP,
     defer: Callable[[Callable[[], None]], object] = at_once,
     room: Room | None = None,
+    counter: Counter | None = None,
 ) -> AsyncIterator[Lab]:
     """Start everything, and end it."""
     script = script or Script()
@@ -693,6 +716,7 @@ async def lab(
         body_limit=limit,
         upstream_trust=bundle,
         room=room,
+        counter=counter,
     )
     running = asyncio.create_task(master.run())
     async with asyncio.timeout(5):

@@ -8,19 +8,22 @@ time is a failure, and a failure is answered as the policy's ``on_failure`` says
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from milecastle import providers
 from milecastle.detect import Unfinished
+from milecastle.inspection import coaching
 from milecastle.inspection.actions import Block, Chunk, Forward
 from milecastle.inspection.context import Context
 from milecastle.inspection.continuity import owner_of
+from milecastle.inspection.pseudonyms import Pseudonyms
 from milecastle.inspection.record import Told, record
+from milecastle.inspection.replacing import edits, merge, restored, without_names
 from milecastle.inspection.session import SessionInspection
 from milecastle.inspection.signatures import signature
-from milecastle.inspection.stream import StreamInspection, edits
+from milecastle.inspection.stream import StreamInspection
 from milecastle.model import (
     Action,
     Direction,
@@ -34,12 +37,15 @@ from milecastle.model import (
     Subject,
     Verdict,
 )
-from milecastle.policy import Decision
+from milecastle.policy import Charge, Decision
 from milecastle.providers import Format
 
 if TYPE_CHECKING:
     from milecastle.inspection.inspector import Inspector
 
+NONE: Mapping[str, float] = {}
+FINAL = {"x-should-retry": "false"}
+"""Several SDKs heed it: asking again would bring the same answer."""
 BYTES_A_TOKEN = 4
 """About; of what is on its way nobody knows better before the provider counts."""
 ROUNDS = 3
@@ -65,16 +71,60 @@ class Inspection:
         self.exchange = Exchange(format_.name, format_.operation, format_.provider)
         self.answer: ResponseHead | None = None
         self.told = Told()
+        self.names = self._names()
+        self.charged: Sequence[Charge] = ()
+        """What the request counts against."""
+        self._over: Mapping[str, float] = NONE
         self._stream: StreamInspection | None = None
         self._session: SessionInspection | None = None
 
+    def _names(self) -> Pseudonyms:
+        """Return what placeholders stand for, in this user's conversations with this service."""
+        if not self.inspector.names:
+            return Pseudonyms(b"", "")
+        process = self.context.process
+        who = f"uid {process.uid}" if process else f"connection {self.context.cookie}"
+        whom = self.service.id if self.service else self.head.host
+        return self.inspector.vault.of(f"{who}\0{whom}")
+
     # --- the request -----------------------------------------------------------------------
 
-    def request(self, body: bytes) -> Forward | Block:
-        """Read and judge the whole request; nothing of it has left the host yet."""
-        self.told.request_bytes = len(body)
+    def charges(self, body: bytes) -> Sequence[Charge]:
+        """Return what a request counts against; nothing where no rule limits anything.
+
+        Whoever counts them tells ``request`` which rules' limits are reached.
+        """
+        if not self.inspector.limits:
+            return ()
         try:
-            exchange, findings = self._read_request(body)
+            history = self.inspector.history
+            self.exchange = providers.parse_request(self.format, self.head, body, history)
+        except ParseError:
+            return ()  # `request` will say so
+        self.charged = self.inspector.policy.charges(self.subject("request"))
+        return self.charged
+
+    @property
+    def counts(self) -> bool:
+        """Whether ``charges`` is to be asked before the request is judged."""
+        return self.inspector.limits
+
+    @property
+    def tokens(self) -> int:
+        """What request and answer used; an estimate where the provider says nothing."""
+        exchange = self._stream.exchange if self._stream else self.exchange
+        told = (exchange.usage.input_tokens or 0) + (exchange.usage.output_tokens or 0)
+        return told or (self.told.request_bytes + self.told.response_bytes) // BYTES_A_TOKEN
+
+    def request(self, body: bytes, over: Mapping[str, float] = NONE) -> Forward | Block:
+        """Read and judge the whole request; nothing of it has left the host yet.
+
+        ``over`` are the rules whose limit is reached, each with the time at which that ends.
+        """
+        self.told.request_bytes = len(body)
+        self._over = over
+        try:
+            exchange, segments, findings = self._read_request(body)
         except (ParseError, Unfinished) as error:
             return self.fail("request", error, body)
         self.exchange = exchange
@@ -85,11 +135,11 @@ class Inspection:
             case applied if applied.stops:
                 return self.refusal(decision.verdict)
             case applied if applied.edits:
-                return self._redacted_request(body, decision)
+                return self._edited_request(body, decision, segments, findings)
             case _:
                 return Forward(body)
 
-    def _read_request(self, body: bytes) -> tuple[Exchange, list[Finding]]:
+    def _read_request(self, body: bytes) -> tuple[Exchange, list[Segment], list[Finding]]:
         history = self.inspector.history
         exchange = providers.parse_request(self.format, self.head, body, history)
         segments = providers.segments(exchange, "request")
@@ -98,17 +148,24 @@ class Inspection:
             findings += self.called(exchange, segments)
         else:
             findings += self.inspector.continuity.offered(self, exchange)
-        return exchange, findings
+        return exchange, segments, findings
 
-    def _redacted_request(self, body: bytes, decision: Decision) -> Forward | Block:
-        """Rewrite until nothing is left to redact: an edit may uncover what it was joined to."""
+    def _edited_request(
+        self,
+        body: bytes,
+        decision: Decision,
+        segments: Sequence[Segment],
+        findings: Sequence[Finding],
+    ) -> Forward | Block:
+        """Rewrite until nothing is left to replace: an edit may uncover what it was joined to."""
         verdict = decision.verdict
         if scheme := signature(self.head):
             return self._unchangeable(verdict, f"the request is signed ({scheme})")
         try:
             for _ in range(ROUNDS):
-                body = providers.rewrite(body, edits(decision.edited))
-                _exchange, findings = self._read_request(body)
+                body = providers.rewrite(body, edits(decision, segments, findings, self.names))
+                _exchange, segments, findings = self._read_request(body)
+                findings = without_names(findings, segments, self.names)
                 decision = self.decide("request", findings)
                 if not decision.edited:
                     return Forward(body)
@@ -140,23 +197,22 @@ class Inspection:
         if not body:
             return Forward(body)
         try:
-            exchange, findings = self._read_response(body)
+            exchange, segments, findings = self._read_response(body)
         except (ParseError, Unfinished) as error:
             return self.fail("response", error, body)
         self.exchange = exchange
         decision = self.judge("response", findings)
-        match decision.verdict.applied:
-            case applied if applied.stops:
-                return self.refusal(decision.verdict)
-            case applied if applied.edits:
-                try:
-                    return Forward(providers.rewrite(body, edits(decision.edited)))
-                except ParseError:
-                    return self.refusal(decision.verdict)
-            case _:
-                return Forward(body)
+        if decision.verdict.applied.stops:
+            return self.refusal(decision.verdict)
+        wanted = edits(decision, segments, findings, self.names)
+        wanted += restored(segments, self.names)
+        wanted += coaching.appended(exchange, self.told.notices)
+        try:
+            return Forward(providers.rewrite(body, merge(wanted)))
+        except ParseError:
+            return self.refusal(decision.verdict) if decision.edited else Forward(body)
 
-    def _read_response(self, body: bytes) -> tuple[Exchange, list[Finding]]:
+    def _read_response(self, body: bytes) -> tuple[Exchange, list[Segment], list[Finding]]:
         assert self.answer is not None
         try:
             exchange = providers.parse_response(self.exchange, self.answer, body)
@@ -166,10 +222,11 @@ class Inspection:
             # a gateway's page about an error, not the provider's words: text like any other
             exchange = replace(self.exchange, error=f"http_{self.answer.status}")
             text = body.decode("utf-8", "replace")
-            return exchange, self.inspector.engine.scan([Segment(text, "assistant", "web")])
+            segments = [Segment(text, "assistant", "web")]
+            return exchange, segments, self.inspector.engine.scan(segments)
         segments = providers.segments(exchange, "response")
         findings = self.inspector.engine.scan(segments)
-        return exchange, findings + self.across(exchange, segments)
+        return exchange, segments, findings + self.across(exchange, segments)
 
     def across(self, exchange: Exchange, segments: Sequence[Segment]) -> list[Finding]:
         """Return what an answer's segments are only beside what was said before."""
@@ -234,8 +291,16 @@ class Inspection:
 
         If not, it may go on first and be judged while nobody waits.
         """
+        if direction == "response" and self.changes_answers:
+            return True
         failure = self.inspector.policy.on_failure(self.service, self.subject(direction))
         return failure == "closed" or self.inspector.acts_on(direction)
+
+    @property
+    def changes_answers(self) -> bool:
+        """Whether something is put into answers, though no rule is about them."""
+        coached = self.told.notices or self.inspector.coaches("response")
+        return bool(self.names or coached)
 
     def subject(self, direction: Direction) -> Subject:
         """Return what the policy's rules can match on."""
@@ -261,12 +326,13 @@ class Inspection:
         decision = self.decide(direction, findings)
         self.told.findings[direction] = tuple(findings)
         self.told.verdicts[direction] = decision.verdict
+        self.told.heed(decision.notices)
         return decision
 
     def decide(self, direction: Direction, findings: Sequence[Finding]) -> Decision:
         """Ask the policy, at the time that the exchange began."""
         return self.inspector.policy.decide(
-            self.subject(direction), findings, now=self.context.started
+            self.subject(direction), findings, now=self.context.started, over=self._over
         )
 
     def fail(self, stage: Direction, error: Exception, body: bytes = b"") -> Forward | Block:
@@ -285,16 +351,33 @@ class Inspection:
         return self.refusal(verdict)
 
     def refusal(self, verdict: Verdict) -> Block:
-        """Return the answer that tells the client why, in the provider's error shape."""
-        code = "milecastle_blocked"
+        """Return the answer that tells the client why: the provider's error, or its assistant."""
+        limited = verdict.applied is Action.LIMIT
+        code, status = ("milecastle_limited", 429) if limited else ("milecastle_blocked", 403)
         message = (
             f"Blocked by milecastle rule {verdict.rule or 'on_failure'}: {verdict.reason} "
             f"(exchange {self.context.exchange})"
         )
         if self._session is not None:
-            told = providers.error_message(self.format, status=403, code=code, message=message)
-            return Block(403, {}, told)
-        return Block(*providers.error_body(self.format, status=403, code=code, message=message))
+            told = providers.error_message(self.format, status=status, code=code, message=message)
+            return Block(status, {}, told)
+        if verdict.style == "message" and (said := self._said(message)):
+            return said
+        block = Block(*providers.error_body(self.format, status=status, code=code, message=message))
+        until = self._over.get(verdict.rule or "", 0.0) - self.context.started
+        later = {"retry-after": str(max(1, int(until)))} if limited and until > 0 else {}
+        return replace(block, headers={**block.headers, **FINAL, **later})
+
+    def _said(self, message: str) -> Block | None:
+        """Return an assistant's answer that says this, where the format has one."""
+        said = providers.spoken(
+            self.format,
+            self.exchange,
+            text=message,
+            mark=self.context.exchange,
+            at=int(self.context.started),
+        )
+        return Block(*said) if said else None
 
     def record(self, ended: float, first_byte_ms: float | None = None) -> dict[str, Any]:
         """Return what is to be stored of the exchange, with findings masked as settings say."""

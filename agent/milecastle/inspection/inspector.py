@@ -8,9 +8,12 @@ from milecastle.detect import Engine
 from milecastle.inspection.context import Context
 from milecastle.inspection.continuity import Continuity
 from milecastle.inspection.exchange import Inspection
+from milecastle.inspection.pseudonyms import Vault
 from milecastle.inspection.thread import Threads
 from milecastle.model import Action, Direction, RequestHead
 from milecastle.policy import Policy, Rule
+
+DIRECTIONS: tuple[Direction, ...] = ("request", "response")
 
 type Capture = str
 """``redacted``: findings are masked in what is recorded; ``metadata``: no text; ``full``: all."""
@@ -30,6 +33,7 @@ class Inspector:
         continuity: Continuity | None = None,
         host: str = "",
         history: providers.History | None = None,
+        vault: Vault | None = None,
     ) -> None:
         """``host`` is the machine's name, for rules that ask for it."""
         self.catalogue = catalogue
@@ -40,9 +44,19 @@ class Inspector:
         self.threads = threads or Threads(engine.key)
         self.history = history or providers.History()
         self.continuity = continuity or Continuity(engine.key)
+        self.vault = vault or Vault(engine.key)
+        actions = {rule.action for rule in policy.rules}
+        self.limits = Action.LIMIT in actions
+        """Whether a rule counts calls or tokens."""
+        self.names = Action.PSEUDONYMISE in actions
+        """Whether a rule gives out pseudonyms."""
         self._acting = {
             direction: any(may_act(rule, direction) for rule in policy.rules)
-            for direction in ("request", "response")
+            for direction in DIRECTIONS
+        }
+        self._coaching = {
+            direction: any(may_coach(rule, direction) for rule in policy.rules)
+            for direction in DIRECTIONS
         }
 
     def acts_on(self, direction: Direction) -> bool:
@@ -51,6 +65,10 @@ class Inspector:
         Only then is anything held back or waited for.
         """
         return self._acting[direction]
+
+    def coaches(self, direction: Direction) -> bool:
+        """Tell whether a rule may have something to say about such a message."""
+        return self._coaching[direction]
 
     def begin(
         self, head: RequestHead, context: Context, body: bytes | None = None
@@ -91,11 +109,21 @@ class Inspector:
             continuity=self.continuity,
             host=self.host,
             history=self.history,
+            vault=self.vault,
         )
 
 
 def may_act(rule: Rule, direction: str) -> bool:
     """Tell whether a rule may change or stop a message that goes this way."""
+    return enforced(rule, direction) and rule.action.rank > Action.COACH.rank
+
+
+def may_coach(rule: Rule, direction: str) -> bool:
+    """Tell whether a rule may speak to whoever sent a message, or gets one."""
+    return enforced(rule, direction) and rule.action is Action.COACH
+
+
+def enforced(rule: Rule, direction: str) -> bool:
+    """Tell whether a rule is enforced on messages that go this way."""
     test = rule.when.subject.get("direction")
-    applies = test is None or test.holds(direction)
-    return applies and rule.mode == "enforce" and rule.action.rank > Action.COACH.rank
+    return rule.mode == "enforce" and (test is None or test.holds(direction))

@@ -14,6 +14,7 @@ import orjson
 
 from milecastle import providers
 from milecastle.inspection import thread as threads
+from milecastle.inspection.replacing import marker
 from milecastle.model import (
     ALLOWED,
     Action,
@@ -27,6 +28,7 @@ from milecastle.model import (
     Usage,
     Verdict,
 )
+from milecastle.policy import Notice
 
 if TYPE_CHECKING:
     from milecastle.inspection.exchange import Inspection
@@ -51,10 +53,16 @@ class Told:
     verdicts: dict[Direction, Verdict] = field(default_factory=dict)
     failures: dict[Direction, str] = field(default_factory=dict)
     """Why a message could not be inspected."""
+    notices: tuple[Notice, ...] = ()
+    """What is said to whoever asked, though nothing was stopped."""
     masked: list[tuple[str, str]] = field(default_factory=list)
     """Texts found in a stream, with their markers."""
     request_bytes: int = 0
     response_bytes: int = 0
+
+    def heed(self, notices: Sequence[Notice]) -> None:
+        """Remember what is to be said, each thing once."""
+        self.notices = tuple(dict.fromkeys((*self.notices, *notices)))
 
     def verdict(self) -> Verdict:
         """Return the strongest verdict by what was done, then by what would have been done."""
@@ -184,15 +192,15 @@ class Mask:
     def __init__(self, texts: Iterable[tuple[str, str]]) -> None:
         """Take (text, marker) pairs; longer texts are replaced first."""
         pairs = {}
-        for text, marker in texts:
-            pairs[text] = marker
-            pairs[orjson.dumps(text).decode()[1:-1]] = marker
+        for text, mark in texts:
+            pairs[text] = mark
+            pairs[orjson.dumps(text).decode()[1:-1]] = mark
         self._pairs = sorted(pairs.items(), key=lambda pair: -len(pair[0]))
 
     def __call__(self, text: str) -> str:
-        for secret, marker in self._pairs:
+        for secret, mark in self._pairs:
             if secret in text:
-                text = text.replace(secret, marker)
+                text = text.replace(secret, mark)
         return text
 
 
@@ -213,11 +221,6 @@ def matched(inspection: Inspection) -> list[tuple[str, str]]:
             if text.strip():
                 found.append((text, marker(finding)))
     return found
-
-
-def marker(finding: Finding) -> str:
-    """Return what stands in the place of a finding's text."""
-    return f"[REDACTED:{finding.rule}]"
 
 
 def _segments(exchange: Exchange, direction: Direction) -> Sequence[Segment]:

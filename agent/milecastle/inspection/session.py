@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING
 from milecastle import providers
 from milecastle.detect import Unfinished
 from milecastle.inspection.actions import Block, Forward
-from milecastle.inspection.record import FINDINGS, MASKED, marker
-from milecastle.inspection.stream import edits, said
+from milecastle.inspection.pseudonyms import Restoring
+from milecastle.inspection.record import FINDINGS, MASKED
+from milecastle.inspection.replacing import edits, marker, restored, without_names
+from milecastle.inspection.stream import said
 from milecastle.model import (
     Action,
     Direction,
+    Edit,
     Exchange,
     Finding,
     ParseError,
@@ -53,6 +56,8 @@ class SessionInspection:
         self._known: set[tuple[Direction, str, str]] = set()
         """Findings that are noted: a service repeats a text up to five times."""
         self._masked: set[tuple[str, str]] = set()
+        self._restoring: dict[tuple[int, int], Restoring] = {}
+        """By message and part."""
 
     @property
     def exchange(self) -> Exchange:
@@ -88,7 +93,7 @@ class SessionInspection:
             case applied if applied.stops:
                 return self._inspection.refusal(decision.verdict)
             case applied if applied.edits:
-                return self._redacted(data, decision)
+                return self._edited(data, decision, segments, findings)
             case _:
                 return Forward(data)
 
@@ -97,34 +102,63 @@ class SessionInspection:
         self._messages += 1
         self._inspection.told.response_bytes += len(data)
         try:
-            segments = [
-                segment for delta in self._session.receive(data) for segment in texts(delta)
-            ]
+            deltas = self._session.receive(data)
+            segments = [segment for delta in deltas for segment in texts(delta)]
             findings = self._scan(segments)
             if any(len(one.text) > SPOKEN or one.provenance == "tool_call" for one in segments):
                 findings += self._inspection.across(self.exchange, segments)
         except (ParseError, Unfinished) as error:
             return self._fail("response", error, data)
         decision = self._judge("response", segments, findings)
-        match decision.verdict.applied:
-            case applied if applied.stops:
-                return self._inspection.refusal(decision.verdict)
-            case applied if applied.edits:
-                try:
-                    return Forward(providers.rewrite(data, edits(decision.edited)))
-                except ParseError:
-                    return self._unredactable("response", decision.verdict)
-            case _:
-                return Forward(data)
+        if decision.verdict.applied.stops:
+            return self._inspection.refusal(decision.verdict)
+        names = self._inspection.names
+        wanted = edits(decision, segments, findings, names) or self._restored(deltas)
+        try:
+            return Forward(providers.rewrite(data, wanted))
+        except ParseError:
+            if decision.edited:
+                return self._unredactable("response", decision.verdict)
+            return Forward(data)
 
-    def _redacted(self, data: bytes, decision: Decision) -> Forward | Block:
-        """Rewrite until nothing is left to redact: an edit may uncover what it was joined to."""
+    def _restored(self, deltas: Sequence[Delta]) -> list[Edit]:
+        """Return the edits that put back what placeholders stand for.
+
+        Where one is split over several messages, its beginning goes with the last of them.
+        """
+        names, found = self._inspection.names, []
+        if not names:
+            return []
+        for delta in deltas:
+            if delta.whole or delta.leaves:
+                found += restored(texts(delta), names)
+                continue
+            key = (delta.message, delta.part)
+            part = self._restoring.setdefault(
+                key, Restoring(names, in_json=delta.kind == "tool_call")
+            )
+            text = part.pour(delta.text)
+            if text != delta.text:
+                found.append(Edit(delta.place, 0, len(delta.text), text))
+        return found
+
+    def _edited(
+        self,
+        data: bytes,
+        decision: Decision,
+        segments: Sequence[Segment],
+        findings: Sequence[Finding],
+    ) -> Forward | Block:
+        """Rewrite until nothing is left to replace: an edit may uncover what it was joined to."""
         inspection, verdict = self._inspection, decision.verdict
         try:
             for _ in range(ROUNDS):
-                data = providers.rewrite(data, edits(decision.edited))
-                again = providers.open_session(inspection.format, inspection.head).send(data)
-                decision = inspection.decide("request", self._scan(again))
+                data = providers.rewrite(
+                    data, edits(decision, segments, findings, inspection.names)
+                )
+                segments = providers.open_session(inspection.format, inspection.head).send(data)
+                findings = without_names(self._scan(segments), segments, inspection.names)
+                decision = inspection.decide("request", findings)
                 if not decision.edited:
                     return Forward(data)
         except (ParseError, Unfinished):

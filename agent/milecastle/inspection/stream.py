@@ -8,15 +8,18 @@ alert, nothing is held back at all.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from milecastle import providers
 from milecastle.detect import StreamScanner, Unfinished
 from milecastle.inspection.actions import Block, Chunk
-from milecastle.inspection.record import MASKED, marker
+from milecastle.inspection.noting import Noting
+from milecastle.inspection.pseudonyms import Restoring
+from milecastle.inspection.record import MASKED
+from milecastle.inspection.replacing import marker, merge, notice, restored
+from milecastle.inspection.tracks import Track, replaced
 from milecastle.model import (
     Action,
     Edit,
@@ -39,38 +42,14 @@ HELD = 8 << 20
 """Most bytes that may be held back; a stream that wants more can't be judged."""
 
 
-@dataclass(slots=True)
-class Piece:
-    """The text of one delta: where it is in the part's text, and where its event's bytes are."""
-
-    offset: int
-    text: str
-    delta: Delta
-
-
-@dataclass(slots=True)
-class Track:
-    """One part of the answer that grows."""
-
-    scanner: StreamScanner
-    pieces: deque[Piece] = field(default_factory=deque)
-    """Those whose event is still here."""
-    length: int = 0
-    safe: int = 0
-    """Text before this offset is judged for good."""
-    tool_call: bool = False
-    """A tool call is judged whole, before the client can run it."""
-    awaited: bool = False
-    """It grew since it was judged."""
-
-
 class StreamInspection:
     """The state of one streamed answer."""
 
     def __init__(self, inspection: Inspection, head: ResponseHead) -> None:
         self._inspection = inspection
         self._stream = providers.open_stream(inspection.exchange, head)
-        self._holds = inspection.inspector.acts_on("response")
+        self._acts = inspection.inspector.acts_on("response")
+        self._holds = self._acts or inspection.changes_answers
         self._tracks: dict[tuple[int, int], Track] = {}
         self._held = bytearray()
         self._released = 0
@@ -80,6 +59,11 @@ class StreamInspection:
         self._findings: list[Finding] = []
         self._cut: Verdict | None = None
         self._uninspected = False
+        self._noting = Noting(
+            inspection.told,
+            inspection.exchange,
+            expected=inspection.inspector.coaches("response"),
+        )
 
     @property
     def exchange(self) -> Exchange:
@@ -109,7 +93,7 @@ class StreamInspection:
                 self._read(self._stream.close())
                 for key, track in self._tracks.items():
                     self._take(key, track, track.scanner.close().findings)
-                    track.safe = track.length
+                    track.safe = track.settled = track.length
                 self._calls_are_complete(None)
                 self._read_to_the_end()
             except (ParseError, Unfinished) as error:
@@ -130,23 +114,30 @@ class StreamInspection:
                 self._read_growth(delta)
         if self._stream.answer.ended:
             self._calls_are_complete(None)
+        if self._noting.open:
+            for (start, end), edit in self._noting.read(deltas, self._stream):
+                self._edits.setdefault((start, end), []).append(edit)
 
     def _read_growth(self, delta: Delta) -> None:
         key = (delta.message, delta.part)
         track = self._tracks.get(key)
         if track is None:
             self._calls_are_complete(key)
+            called = delta.kind == "tool_call"
             scanner = StreamScanner(self._inspection.inspector.engine, "assistant", said(delta))
-            track = self._tracks[key] = Track(scanner, tool_call=delta.kind == "tool_call")
+            restoring = Restoring(self._inspection.names, in_json=called)
+            track = self._tracks[key] = Track(scanner, restoring, tool_call=called)
         if self._holds:
-            track.pieces.append(Piece(track.length, delta.text, delta))
-        track.length += len(delta.text)
+            track.grow(delta)
         update = track.scanner.feed(delta.text)
-        if track.tool_call:
+        if track.tool_call and self._acts:
             track.awaited = True
         else:
-            track.safe = update.safe
+            track.safe = update.safe if self._acts else track.length
         self._take(key, track, update.findings)
+        found, track.settled = track.restoring.feed(delta.text)
+        for start, end, text in found:
+            self._replace(track, start, end, text)
 
     def _read_whole(self, delta: Delta) -> None:
         """Read a text that an event holds complete: all its strings, each in its own place."""
@@ -159,9 +150,10 @@ class StreamInspection:
         for finding in self._found(segments):
             self._note(finding, whole[finding.place][finding.start : finding.end])
             if self._enforced(finding):
-                self._edits.setdefault((delta.start, delta.end), []).append(
-                    Edit(finding.place, finding.start, finding.end, marker(finding))
-                )
+                new = self._stand_in(finding)
+                self._edit(delta, Edit(finding.place, finding.start, finding.end, new))
+        for edit in restored(segments, self._inspection.names):
+            self._edit(delta, edit)
 
     def _calls_are_complete(self, opened: tuple[int, int] | None) -> None:
         """Judge tool calls as wholes, now that another part began or the answer ended."""
@@ -206,18 +198,24 @@ class StreamInspection:
         for finding in findings:
             part = self._part(key)
             placed = replace(finding, place=part.place if part else "")
-            pieces = covering(track.pieces, finding)
+            pieces = track.covering(finding.start, finding.end)
             self._note(placed, "".join(text for _piece, text in pieces))
-            if not self._enforced(placed):
-                continue
-            replacement = marker(finding)
-            for piece, _text in pieces:
-                start = max(finding.start - piece.offset, 0)
-                end = min(finding.end - piece.offset, len(piece.text))
-                where = (piece.delta.start, piece.delta.end)
-                edit = Edit(piece.delta.place, start, end, replacement)
-                self._edits.setdefault(where, []).append(edit)
-                replacement = ""
+            if self._enforced(placed):
+                self._replace(track, finding.start, finding.end, self._stand_in(placed))
+
+    def _replace(self, track: Track, start: int, end: int, new: str) -> None:
+        """Put ``new`` in the place of a text that may stand in several events."""
+        pieces = track.covering(start, end)
+        for (piece, _), edit in zip(pieces, replaced(pieces, start, end, new), strict=True):
+            self._edit(piece.delta, edit)
+
+    def _edit(self, delta: Delta, edit: Edit) -> None:
+        self._edits.setdefault((delta.start, delta.end), []).append(edit)
+
+    def _stand_in(self, finding: Finding) -> str:
+        """Return what the policy puts in the place of a finding."""
+        decision = self._inspection.decide("response", [finding])
+        return notice(finding) if decision.neutralise else marker(finding)
 
     def _note(self, finding: Finding, text: str) -> None:
         self._findings.append(finding)
@@ -253,7 +251,8 @@ class StreamInspection:
         if at_end or self._uninspected or not self._holds:
             until = self._released + len(self._held)
         else:
-            until = min([self._stream.offset, *map(first_open, self._tracks.values())])
+            open_from = [track.first_open() for track in self._tracks.values()]
+            until = min([self._stream.offset, self._noting.first_open(), *open_from])
         data = bytearray()
         position = self._released
         for start, end in sorted(span for span in self._edits if span[1] <= until):
@@ -268,8 +267,7 @@ class StreamInspection:
         del self._held[: until - self._released]
         self._released = until
         for track in self._tracks.values():
-            while track.pieces and track.pieces[0].delta.end <= until:
-                track.pieces.popleft()
+            track.forget(until)
         return Chunk(bytes(data))
 
     def _bytes(self, start: int, end: int) -> bytes:
@@ -296,38 +294,3 @@ def said(delta: Delta) -> Provenance:
             return "tool_result"
         case _:
             return "assistant"
-
-
-def covering(pieces: Sequence[Piece], finding: Finding) -> list[tuple[Piece, str]]:
-    """Return the pieces that hold part of a finding's text, each with that part."""
-    found = []
-    for piece in pieces:
-        text = piece.text[max(finding.start - piece.offset, 0) : max(finding.end - piece.offset, 0)]
-        if text:
-            found.append((piece, text))
-    return found
-
-
-def edits(findings: Sequence[Finding]) -> list[Edit]:
-    """Return the edits that replace each finding by its rule's marker; overlaps become one."""
-    return merge([Edit(one.place, one.start, one.end, marker(one)) for one in findings])
-
-
-def first_open(track: Track) -> int:
-    """Return where the first event begins whose text is not judged for good."""
-    for piece in track.pieces:
-        if piece.offset + len(piece.text) > track.safe:
-            return piece.delta.start
-    return 1 << 62
-
-
-def merge(edits: Sequence[Edit]) -> list[Edit]:
-    """Return edits without overlaps; where two overlap, the first one's text stands for both."""
-    merged: list[Edit] = []
-    for edit in sorted(edits, key=lambda one: (one.place, one.start, -one.end)):
-        last = merged[-1] if merged else None
-        if last and last.place == edit.place and edit.start < last.end:
-            merged[-1] = replace(last, end=max(last.end, edit.end))
-        else:
-            merged.append(edit)
-    return merged

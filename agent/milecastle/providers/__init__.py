@@ -2,8 +2,8 @@
 
 ``recognise`` says which format a request speaks. ``parse_request`` and ``parse_response`` read
 bodies, ``open_stream`` an answer as it comes. ``segments`` is what detectors read, ``rewrite`` puts
-their edits back where they belong, ``error_body`` and ``closing_events`` speak to the client in
-its provider's own words. Whatever bytes come, only ParseError escapes.
+their edits back where they belong, ``error_body``, ``closing_events`` and ``spoken`` speak to the
+client in its provider's own words. Whatever bytes come, only ParseError escapes.
 """
 
 from milecastle.providers.delta import Delta
@@ -21,6 +21,7 @@ from milecastle.providers.recognition import promises_text, recognise
 from milecastle.providers.rewriting import rewrite
 from milecastle.providers.segments import segments
 from milecastle.providers.session import Session, has_session, open_session
+from milecastle.providers.speaking import spoken
 from milecastle.providers.stream import Stream
 
 __all__ = [
@@ -42,4 +43,5 @@ __all__ = [
     "recognise",
     "rewrite",
     "segments",
+    "spoken",
 ]

@@ -19,6 +19,7 @@ from milecastle.proxy import sockets, streams
 from milecastle.proxy.approach import Approach
 from milecastle.proxy.certificates import Leaves
 from milecastle.proxy.checkpoint import Checkpoint
+from milecastle.proxy.counting import Counter
 from milecastle.proxy.gate import Gate
 from milecastle.proxy.ledger import Ledger
 from milecastle.proxy.orders import Watch
@@ -72,6 +73,7 @@ def assemble(
     body_limit: int,
     upstream_trust: Path,
     room: Room | None = None,
+    counter: Counter | None = None,
 ) -> Master:
     """Return a mitmproxy that is ready to ``run()``. Needs a running event loop."""
     streams.install()
@@ -86,7 +88,7 @@ def assemble(
         Approach(watch, ledger, checkpoint.callers),
         Handshakes(leaves),
         Threshold(watch, ledger, checkpoint, leaves),
-        Gate(watch, ledger, body_limit, checkpoint.callers, room),
+        Gate(watch, ledger, body_limit, checkpoint.callers, room, counter),
         *more,
     )
     master.options.update(**OPTIONS, ssl_verify_upstream_trusted_ca=str(upstream_trust))

@@ -8,7 +8,7 @@ requests that are no AI calls, and failures where `on_failure` is open.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from mitmproxy import http
@@ -16,11 +16,12 @@ from mitmproxy import http
 from milecastle.catalogue import UNKNOWN
 from milecastle.inspection import Block, Context
 from milecastle.model import Direction, RequestHead, ResponseHead
-from milecastle.proxy import answers, encodings, guard, heads, passage
+from milecastle.proxy import answers, counting, encodings, guard, heads, messages, passage
+from milecastle.proxy.counting import Counter
 from milecastle.proxy.guard import ForeseenError, guarded
 from milecastle.proxy.ledger import Ledger
 from milecastle.proxy.link import Caller
-from milecastle.proxy.messages import read_as_it_comes, replace_body
+from milecastle.proxy.messages import read_as_it_comes
 from milecastle.proxy.orders import Inspection, Watch
 from milecastle.proxy.passage import Passage
 from milecastle.proxy.room import Room
@@ -33,6 +34,7 @@ DIRECTIONS: Mapping[str, Direction] = {
     "response": "response",
     "websocket_message": "request",
 }
+NOTHING: Mapping[str, float] = {}
 SWITCHING_PROTOCOLS = 101
 WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 WITHOUT_BODY = (204, 304)
@@ -50,12 +52,14 @@ class Gate:
         body_limit: int,
         callers: Mapping[str, Caller],
         room: Room | None = None,
+        counter: Counter | None = None,
     ) -> None:
         self._watch = watch
         self._ledger = ledger
         self._body_limit = body_limit
         self._callers = callers
         self._room = room or Room(time.monotonic)
+        self._counter = counter or counting.Alone(ledger.clock)
 
     # --- requests --------------------------------------------------------------------------
 
@@ -147,36 +151,54 @@ class Gate:
         return True
 
     @guarded("request")
-    def request(self, flow: http.HTTPFlow) -> None:
+    def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         """Have the whole request judged; nothing of it has left yet."""
         way = passage.of(flow)
         if way is None:
-            return
+            return None
         if way.refusal is not None:
             flow.response = answers.response_of(way.refusal)
-            return
+            return None
         if way.conversing and flow.request.raw_content:
             raise ForeseenError("websocket_not_inspected")
         if way.asked is not None and not way.waved:
             self._recognise(flow, way, way.asked)
         if way.inspection is not None and not (way.waved or way.conversing):
+            if way.inspection.counts and way.host != answers.SELF_TEST_HOST:
+                return self._count_request(flow, way, way.inspection)
             self._inspect_request(flow, way, way.inspection)
         if way.host == answers.SELF_TEST_HOST and flow.response is None:
             way.own_answer = True
             flow.response = answers.self_test()
+        return None
 
-    def _inspect_request(self, flow: http.HTTPFlow, way: Passage, inspection: Inspection) -> None:
+    async def _count_request(
+        self, flow: http.HTTPFlow, way: Passage, inspection: Inspection
+    ) -> None:
+        """Ask what the request's limits have left before it is judged."""
+        coding = flow.request.headers.get("content-encoding", "")
+        body = encodings.decode(flow.request.raw_content or b"", coding, way.limit)
+        over = await counting.reached(self._counter, inspection.charges(body))
+        self._inspect_request(flow, way, inspection, over)
+
+    def _inspect_request(
+        self,
+        flow: http.HTTPFlow,
+        way: Passage,
+        inspection: Inspection,
+        over: Mapping[str, float] = NOTHING,
+    ) -> None:
         coded = way.original = flow.request.raw_content or b""
         coding = flow.request.headers.get("content-encoding", "")
         if not inspection.binding("request"):
             self._judge_later(flow, "request", lambda: encodings.decode(coded, coding, way.limit))
             return
         body = encodings.decode(coded, coding, way.limit)
-        decision = inspection.request(body)
+        decision = inspection.request(body, over)
         if isinstance(decision, Block):
             guard.answer_request(self, flow, decision)
         elif decision.body != body:
-            replace_body(flow.request, encodings.encode(decision.body, coding))
+            messages.replace_body(flow.request, encodings.encode(decision.body, coding))
         way.original = None
 
     # --- answers ---------------------------------------------------------------------------
@@ -254,7 +276,7 @@ class Gate:
         if isinstance(decision, Block):
             guard.answer_response(self, flow, decision)
         elif decision.body != body:
-            replace_body(response, encodings.encode(decision.body, coding))
+            messages.replace_body(response, encodings.encode(decision.body, coding))
         way.original = None
 
     def _judge_later(
@@ -326,6 +348,8 @@ class Gate:
         if way := passage.of(flow):
             self._ledger.close(flow, way)
             way.leave()
+            if way.inspection and way.inspection.charged and flow.response:
+                self._counter.spent(way.inspection.charged, way.inspection.tokens)
 
     @guarded("notice")
     def error(self, flow: http.HTTPFlow) -> None:

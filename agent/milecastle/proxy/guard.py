@@ -12,15 +12,16 @@ import functools
 import inspect
 import logging
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, cast
 
 from mitmproxy import http, tls
 
 from milecastle.inspection import Block
 from milecastle.model import ParseError
-from milecastle.proxy import answers, passage
+from milecastle.proxy import answers, messages, passage
 from milecastle.proxy.certificates import UnsignedError
+from milecastle.proxy.counting import UncountedError
 from milecastle.proxy.measure import Measure
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ CODES: Mapping[type[BaseException], Callable[[BaseException], str]] = {
     ForeseenError: str,
     ParseError: lambda _: "unreadable_body",
     UnsignedError: lambda _: "no_certificate",
+    UncountedError: lambda _: "limit_unknown",
 }
 """Codes of expected errors; any other error is known by its type's name."""
 
@@ -53,24 +55,32 @@ class Doorkeeper(Guarded, Protocol):
 
 
 def guarded[Hook: Callable[..., Any]](stage: str) -> Callable[[Hook], Hook]:
-    """Wrap a hook ``(self, data)``, sync or async; ``stage`` is a key of both tables."""
+    """Wrap a hook ``(self, data)``; ``stage`` is a key of both tables.
+
+    It is a plain function, a coroutine function, or a plain one that may return an awaitable.
+    """
     if stage not in OPEN or stage not in CLOSED:
         raise KeyError(stage)
 
     def wrap(hook: Hook) -> Hook:
-        @functools.wraps(hook)
-        async def asynchronous(self: Guarded, data: object) -> None:
+        async def finished(self: Guarded, data: object, outcome: Awaitable[None]) -> None:
             try:
-                await hook(self, data)
+                await outcome
             except Exception as error:  # noqa: BLE001 - the point of this module
                 failed(self, stage, data, error)
 
         @functools.wraps(hook)
-        def synchronous(self: Guarded, data: object) -> None:
+        async def asynchronous(self: Guarded, data: object) -> None:
+            await finished(self, data, hook(self, data))
+
+        @functools.wraps(hook)
+        def synchronous(self: Guarded, data: object) -> Awaitable[None] | None:
             try:
-                hook(self, data)
+                outcome = hook(self, data)
             except Exception as error:  # noqa: BLE001
                 failed(self, stage, data, error)
+                return None
+            return None if outcome is None else finished(self, data, outcome)
 
         return cast("Hook", asynchronous if inspect.iscoroutinefunction(hook) else synchronous)
 
@@ -136,14 +146,7 @@ def restore_request(_owner: Guarded, flow: http.HTTPFlow) -> None:
     way = wave(flow)
     flow.response = None
     if way.original is not None:
-        restore(flow.request, way.original)
-
-
-def restore(message: http.Message, body: bytes) -> None:
-    """Put back what came."""
-    message.data.content = body
-    if "content-length" in message.headers:
-        message.headers["content-length"] = str(len(body))
+        messages.restore(flow.request, way.original)
 
 
 def refuse_request(_owner: Guarded, flow: http.HTTPFlow, answer: Block) -> None:
@@ -170,7 +173,7 @@ def restore_response(_owner: Guarded, flow: http.HTTPFlow) -> None:
     """Send the answer that came, whatever was made of it."""
     way = wave(flow)
     if way.original is not None and flow.response is not None:
-        restore(flow.response, way.original)
+        messages.restore(flow.response, way.original)
 
 
 def replace_response(_owner: Guarded, flow: http.HTTPFlow, answer: Block) -> None:

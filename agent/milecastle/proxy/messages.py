@@ -25,3 +25,10 @@ def replace_body(message: http.Message, body: bytes) -> None:
         message.headers.pop(name, None)
     if "transfer-encoding" not in message.headers:
         message.headers["content-length"] = str(len(body))
+
+
+def restore(message: http.Message, body: bytes) -> None:
+    """Put back the body that came."""
+    message.data.content = body
+    if "content-length" in message.headers:
+        message.headers["content-length"] = str(len(body))

@@ -5,17 +5,33 @@ Pure. The gate asks for no more than these protocols, so tests stand in for ever
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from milecastle.inspection import Block, Chunk, Context, Forward
-from milecastle.model import Direction, OnFailure, RequestHead, ResponseHead, Service
+from milecastle.model import (
+    Direction,
+    OnFailure,
+    Process,
+    RequestHead,
+    ResponseHead,
+    Service,
+)
+from milecastle.policy import Charge
 
 
 class Inspection(Protocol):
     """The inspection of one exchange."""
 
-    def request(self, body: bytes) -> Forward | Block: ...
+    @property
+    def counts(self) -> bool: ...
+    def charges(self, body: bytes) -> Sequence[Charge]: ...
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def charged(self) -> Sequence[Charge]: ...
+    def request(self, body: bytes, over: Mapping[str, float] = ...) -> Forward | Block: ...
     def respond(self, head: ResponseHead) -> Literal["buffer", "stream"]: ...
     def response(self, body: bytes) -> Forward | Block: ...
     def binding(self, direction: Direction) -> bool: ...
@@ -51,6 +67,7 @@ class Rules(Protocol):
 
     def intercepts(self, service: Service) -> bool: ...
     def on_failure(self, service: Service | None) -> OnFailure: ...
+    def must_inspect(self, service: Service | None, process: Process | None) -> bool: ...
     def refusal(self, service: Service, *, now: float) -> object | None: ...
 
 

@@ -43,6 +43,8 @@ class Functions:
 
 
 type Hooks = Callable[[str], Functions]
+type Begun = dict[int, tuple[Awaitable[None], tuple[Callable[..., Any], ...]]]
+"""By the hook: what its functions wait for, and those that come after."""
 type Dial = Callable[[int], Awaitable[socket.socket]]
 """From an address family (4 or 6) to a socket in the client's network namespace."""
 
@@ -93,10 +95,11 @@ class Hooked:
     another turn of the event loop for each of the four hooks of an exchange.
     """
 
-    def __init__(self, inner: layer.Layer, hooks: Hooks) -> None:
+    def __init__(self, inner: layer.Layer, hooks: Hooks, begun: Begun) -> None:
         self.context = inner.context
         self._inner = inner
         self._hooks = hooks
+        self._begun = begun
 
     def handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         """Yield the layer's commands without the hooks that are done."""
@@ -113,11 +116,15 @@ class Hooked:
         functions = self._hooks(hook.name)
         if not functions.plain:
             return False
-        for function in functions.all:
+        for number, function in enumerate(functions.all, 1):
             try:
-                function(*hook.args())
+                outcome = function(*hook.args())
             except Exception as error:  # noqa: BLE001 - ours are guarded; these are mitmproxy's
                 log.error("%s in %s at hook %s", *place(error), hook.name)
+                continue
+            if outcome is not None:  # now and then a plain function has something to wait for
+                self._begun[id(hook)] = outcome, functions.all[number:]
+                return False
         return True
 
 
@@ -134,17 +141,21 @@ class Passing(mode_servers.ProxyConnectionHandler):
     ) -> None:
         super().__init__(ctx.master, reader, Gathered(writer), ctx.options, mode)
         self._hooks = hooks
+        self._begun: Begun = {}
         self._dial = dial
         self.max_conns = defaultdict(lambda: asyncio.Semaphore(CONNECTIONS_TO_ONE_ADDRESS))
 
     def serve(self, top: layer.Layer) -> None:
         """Put the layer in place that reads the client's connection."""
-        self.layer = Hooked(top, self._hooks)  # type: ignore[assignment] # all that is used of it
+        self.layer = Hooked(top, self._hooks, self._begun)  # type: ignore[assignment] # all that is used of it
 
     async def handle_hook(self, hook: commands.StartHook) -> None:
         """Call the addons' functions for hooks that `Hooked` left: those that take time."""
+        outcome, functions = self._begun.pop(id(hook), (None, self._hooks(hook.name).all))
         with self.timeout_watchdog.disarm():
-            for function in self._hooks(hook.name).all:
+            if outcome is not None:
+                await outcome  # of ours, so guarded
+            for function in functions:
                 try:
                     outcome = function(*hook.args())
                     if outcome is not None:

@@ -98,6 +98,7 @@ class Worker:
                 "milecastle-upstream", trust.merged(welcome.upstream_ca)
             ),
             room=room.Room(time.monotonic, room.allowed()),
+            counter=link,
         )
 
     # --- mitmproxy says --------------------------------------------------------------------
