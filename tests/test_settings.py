@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from milecastle.settings import KEYS, Intercept, Settings, check
+from milecastle.settings import KEYS, Exclusion, Intercept, Kubernetes, Settings, check
 from milecastle.yamldoc import Mapping, compose
 
 SHIPPED = Path(__file__).parents[1] / "config" / "milecastled.yaml"
@@ -83,6 +83,14 @@ def test_every_problem_is_listed_with_its_place_and_a_suggestion():
 @pytest.mark.parametrize(
     "line",
     [
+        "namespaces: {exclude: [{}]}",
+        "namespaces: {exclude: [kube-system]}",
+        "namespaces: {exclude: [{pod: kube-system}]}",
+        "namespaces: {exclude: [{cgroup: system.slice}]}",
+        "namespaces: {exclude: [{container: web}]}",
+        "kubernetes: {}",
+        "kubernetes: {source: both}",
+        "kubernetes: {source: kubelet, server: 'http://127.0.0.1:10255'}",
         "workers: 0",
         "workers: true",
         "workers: 1.5",
@@ -108,8 +116,26 @@ def test_the_shipped_file_names_every_key_and_says_the_defaults():
     assert settings == check("", "x", exists=nothing)[0]
     tree, _ = compose(text, "m.yaml")
     assert isinstance(tree, Mapping)
-    assert set(tree.entries) | {"policy"} == set(KEYS)
+    assert set(tree.entries) | {"policy", "kubernetes"} == set(KEYS)
     assert "# policy: " in text
+    assert "# kubernetes:" in text
+
+
+def test_namespaces_are_excluded_by_what_runs_in_them():
+    written = "exclude: [{pod: [kube-system/*, ci/*]}, {cgroup: /ci/*, container: 3f*}]"
+    settings, found = check(f"namespaces: {{{written}}}", "m.yaml", exists=nothing)
+    assert not found
+    assert settings.namespaces == (
+        Exclusion(pod=("kube-system/*", "ci/*")),
+        Exclusion(container=("3f*",), cgroup=("/ci/*",)),
+    )
+
+
+def test_kubernetes_needs_no_more_than_its_source():
+    settings, found = check("kubernetes: {source: api}", "m.yaml", exists=nothing)
+    assert not found
+    assert settings.kubernetes == Kubernetes("api")
+    assert settings.kubernetes.token.parts[-1] == "token"
 
 
 @given(st.text(alphabet="cgroupwkes: []{}\n'\"1-/&*", max_size=100))

@@ -20,12 +20,14 @@ from milecastle.yamldoc import (
     compose,
     flag,
     number,
+    one_or_many,
     record,
     sequence,
     text,
 )
 
 type Capture = Literal["redacted", "metadata", "full"]
+type PodSource = Literal["api", "kubelet"]
 
 AUTO = "auto"
 STATE_DIR = Path("/var/lib/milecastle")
@@ -33,6 +35,8 @@ RUN_DIR = Path("/run/milecastle")
 POLICY = Path("/etc/milecastle/policy.yaml")
 OVERRIDES = "policy.d"
 """The folder of the files that are laid over the policy."""
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where a pod finds the token and the CA of its cluster."""
 LONGEST_RUN_DIR = 90
 """A socket's whole path must fit into 107 bytes (unix(7), sun_path)."""
 
@@ -45,6 +49,31 @@ class Intercept:
     """Names, and ``*.name`` for every name below."""
     shape: bool = True
     """Whether only what looks like a call to a model is one there, or everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """Containers that are left alone: globs, of each kind one has to fit."""
+
+    pod: tuple[str, ...] = ()
+    """``namespace/name``."""
+    container: tuple[str, ...] = ()
+    """The container's id."""
+    cgroup: tuple[str, ...] = ()
+    """The cgroup's path, as /proc/PID/cgroup has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kubernetes:
+    """Where the names and labels of this node's pods come from."""
+
+    source: PodSource
+    node: str = ""
+    """This node's name; "" where the daemon's environment tells."""
+    server: str = ""
+    """``https://host:port``; "" where the daemon's environment tells."""
+    token: Path = SERVICE_ACCOUNT / "token"
+    ca: Path = SERVICE_ACCOUNT / "ca.crt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +91,9 @@ class Settings:
     intercept: Intercept = Intercept()
     rules: tuple[Path, ...] = ()
     """Files and folders of detection rules; the usual folder where there are none."""
+    namespaces: tuple[Exclusion, ...] = ()
+    """Network namespaces that are left alone, by what runs in them."""
+    kubernetes: Kubernetes | None = None
 
     @property
     def overrides(self) -> Path:
@@ -107,6 +139,29 @@ def cgroup() -> Shape[str]:
     return text("auto or the path of a cgroup2 folder", "auto|/.*", hint="it begins with /")
 
 
+def exclusion() -> Shape[Exclusion]:
+    """One entry of ``exclude``: at least one key, and all of them have to fit."""
+    written = record(Exclusion, EXCLUSION)
+
+    def read(node: Node, report: Report) -> Exclusion | None:
+        if isinstance(node, Mapping) and not node.entries:
+            report.at(node, "an empty entry would leave every namespace alone", "name what it is")
+            return None
+        return written.read(node, report)
+
+    return Shape(read, {**written.schema, "minProperties": 1})
+
+
+def globs(what: str, pattern: str = "", hint: str = "") -> Shape[tuple[str, ...]]:
+    """One word with wildcards or several; ``*`` crosses ``/``."""
+    return one_or_many(text(what, pattern, hint=hint, limit=1024), limit=256)
+
+
+def excluded(exclude: tuple[Exclusion, ...] = ()) -> tuple[Exclusion, ...]:
+    """Return what the one key of ``namespaces`` holds."""
+    return exclude
+
+
 HOST = text(
     "a host name, or *. and one",
     r"(?:\*\.)?[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)+",
@@ -116,6 +171,29 @@ HOST = text(
 INTERCEPT: dict[str, Field] = {
     "hosts": Field(sequence(HOST, limit=1000), "Further names to decrypt."),
     "shape": Field(flag(), "true: there, only what looks like a call to a model is one."),
+}
+EXCLUSION: dict[str, Field] = {
+    "pod": Field(
+        globs("a pod", "[^/]+/[^/]+", "namespace/name, such as kube-system/*"),
+        "Its pod, as namespace/name; known where `kubernetes` is set.",
+    ),
+    "container": Field(globs("a container's id", "[0-9a-f*?\\[\\]-]+"), "The container's id."),
+    "cgroup": Field(globs("a cgroup's path", "[/*].*", "it begins with /"), "The cgroup's path."),
+}
+NAMESPACES: dict[str, Field] = {
+    "exclude": Field(
+        sequence(exclusion(), limit=256), "Network namespaces that go direct, never decrypted."
+    ),
+}
+KUBERNETES: dict[str, Field] = {
+    "source": Field(choice("api", "kubelet"), "Who is asked for this node's pods.", required=True),
+    "node": Field(text("a node's name", "[a-z0-9.-]{1,253}"), "This node's name."),
+    "server": Field(
+        text("an address", r"https://[A-Za-z0-9.:\[\]-]{1,255}", hint="https://host:port"),
+        "Where it listens; always TLS, always verified.",
+    ),
+    "token": Field(path(), "The file with the bearer token; read again when it changes."),
+    "ca": Field(path(), "PEM file of the CA that its certificate has to come from."),
 }
 KEYS: dict[str, Field] = {
     "cgroup": Field(cgroup(), "The cgroup2 folder to watch; auto is the root: the whole host."),
@@ -134,6 +212,8 @@ KEYS: dict[str, Field] = {
     "rules": Field(
         sequence(path()), "Files of detection rules, and folders of them, beside the shipped ones."
     ),
+    "namespaces": Field(record(excluded, NAMESPACES), "Containers and pods that are left alone."),
+    "kubernetes": Field(record(Kubernetes, KUBERNETES), "Where pods' names and labels come from."),
 }
 
 

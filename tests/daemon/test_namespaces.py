@@ -163,3 +163,53 @@ def test_many_namespaces_leave_no_thread_behind(followed, resident):
     while len(os.listdir("/proc/self/task")) > 9 and time.monotonic() < deadline:
         time.sleep(0.01)
     assert len(os.listdir("/proc/self/task")) < 10, "threads stay behind"
+
+
+class Named:
+    """Exclusions that answer what a test says."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def cover(self, paths):
+        assert [*paths]
+        return self.answer
+
+
+def test_an_excluded_namespace_is_left_alone_and_the_kernel_is_told(followed, resident):
+    followed._exclusions = Named(True)
+    one = resident()
+    descriptors = len(os.listdir("/proc/self/fd"))
+    followed.sweep(present(one))
+    (alone,) = followed.alone
+    assert (followed.served, followed.told) == ([], [])
+    assert followed._kernel.excluded == {alone.netns}
+    assert len(os.listdir("/proc/self/fd")) == descriptors + 1
+    followed.sweep({})
+    assert (followed.alone, followed._kernel.excluded) == ([], set())
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_an_exclusion_that_comes_or_goes_later_is_followed(followed, resident):
+    followed._exclusions = Named(False)
+    one = resident()
+    followed.sweep(present(one))
+    followed._exclusions.answer = True
+    followed.sweep(present(one))
+    assert (followed.served, len(followed.alone)) == ([], 1)
+    assert followed.told == [("added", one.inode), ("removed", one.inode)]
+    followed._exclusions.answer = False
+    followed.sweep(present(one))
+    assert (len(followed.served), followed.alone) == (1, [])
+    assert followed._kernel.excluded == set()
+
+
+def test_a_namespace_waits_a_little_for_its_pod_s_name(followed, resident, monkeypatch):
+    followed._exclusions = Named(None)
+    one = resident()
+    followed.sweep(present(one))
+    followed.meet(one.pid)
+    assert (followed.served, followed.alone) == ([], [])
+    monkeypatch.setattr("milecastle.daemon.namespaces.PATIENCE", 0.0)
+    followed.sweep(present(one))
+    assert len(followed.served) == 1, "who asks for names gets none: it is watched all the same"

@@ -3,7 +3,8 @@
 Each namespace that holds a process of the watched cgroups gets listening sockets of its own, on
 the same ports, made inside it by the daemon and served by the same workers. A namespace is found
 by a sweep and by its first connection, which follows ``on_failure``; it is given up when its last
-process has ended, and nothing of it is left.
+process has ended, and nothing of it is left. One that the settings exclude is left alone: nothing
+is made in it, and the kernel is told to let it go direct.
 """
 
 from __future__ import annotations
@@ -12,29 +13,45 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from milecastle.daemon.checkpoint import FAMILIES, Listener, listen_on
-from milecastle.host import namespaces, unified_path
+from milecastle.daemon.exclusions import Exclusions
+from milecastle.host import cgroup_path, namespaces, netns_cookie, unified_path
 from milecastle.kernel import Kernel
 
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 1.0
 MOST = 4096
-"""Namespaces that are served; beyond, connections follow ``on_failure``."""
+"""Namespaces that are served, and that are left alone; others follow ``on_failure``."""
+PATIENCE = 5.0
+"""Seconds that a namespace waits for its pod's name where an exclusion goes by that; then it is
+treated like any other."""
 
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """One served network namespace. Its descriptors keep it alive until it is given up."""
+    """One network namespace. Its descriptors keep it alive until it is given up."""
 
     inode: int
     descriptor: int
     netns: int
     """Its cookie."""
-    listeners: tuple[Listener, ...]
+    listeners: tuple[Listener, ...] = ()
+    """None: it is left alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """A namespace that a sweep came by."""
+
+    pid: int
+    """A watched process in it."""
+    alone: bool | None
+    """Whether the settings exclude it; None where that can't be told yet."""
 
 
 class Namespaces:
@@ -47,10 +64,12 @@ class Namespaces:
         ports: dict[int, int],
         added: Callable[[Namespace], None],
         removed: Callable[[Namespace], None],
+        exclusions: Exclusions | None = None,
     ) -> None:
         """``watched``: the watched cgroup's path inside the cgroup2 tree; ``ports``: family (4, 6)
         -> the checkpoint's port, the same everywhere.
         """
+        self._exclusions = exclusions
         self._kernel = kernel
         self._watched = watched.rstrip("/") + "/"
         self._ports = ports
@@ -58,6 +77,9 @@ class Namespaces:
         self._removed = removed
         self._own = namespaces.of_process(os.getpid())
         self._served: dict[int, Namespace] = {}
+        self._alone: dict[int, Namespace] = {}
+        self._undecided: dict[int, float] = {}
+        """Namespaces whose pods have no name yet: since when (time.monotonic())."""
         self._unfit: dict[int, str] = {}
         """Namespaces without a checkpoint, and why."""
 
@@ -66,36 +88,69 @@ class Namespaces:
         return list(self._served.values())
 
     @property
+    def alone(self) -> list[Namespace]:
+        """Those that the settings exclude."""
+        return list(self._alone.values())
+
+    @property
     def unfit(self) -> dict[int, str]:
         return dict(self._unfit)
 
     async def follow(self) -> None:
-        """Sweep for ever."""
+        """Sweep for ever; what reads many files does so in a thread."""
         while True:
-            self.sweep(await asyncio.to_thread(namespaces.of_processes, self._own))
+            self._settle(await asyncio.to_thread(self._survey))
             await asyncio.sleep(SWEEP_SECONDS)
 
-    def sweep(self, present: dict[int, list[int]]) -> None:
+    def sweep(self, present: Mapping[int, Sequence[int]]) -> None:
         """Take up the namespaces in ``present`` (inode -> pids) that hold a watched process, give
         up those that hold none any more.
         """
-        watched = {
-            inode: pid
-            for inode, pids in present.items()
-            if (pid := next(filter(self._is_watched, pids), None)) is not None
-        }
-        for inode, pid in watched.items():
-            self._take_up(inode, pid)
-        for inode in self._served.keys() - watched.keys():
-            self._give_up(inode)
-        for inode in self._unfit.keys() - watched.keys():
-            del self._unfit[inode]
+        self._settle(self._survey(present))
 
     def meet(self, pid: int) -> None:
         """Take up the namespace of a process that has just connected, without a sweep."""
         inode = namespaces.of_process(pid)
-        if inode is not None:
-            self._take_up(inode, pid)
+        if inode is not None and inode != self._own:
+            self._place(inode, Sight(pid, self._left_alone([pid])))
+
+    def _survey(self, present: Mapping[int, Sequence[int]] | None = None) -> dict[int, Sight]:
+        """Return the namespaces with a watched process, by inode. Changes nothing."""
+        found: dict[int, Sight] = {}
+        if present is None:
+            present = namespaces.of_processes(self._own)
+        for inode, pids in present.items():
+            watched = filter(self._is_watched, pids)
+            if (first := next(watched, None)) is not None:
+                rest = watched if self._exclusions else ()  # else one process is enough
+                found[inode] = Sight(first, self._left_alone([first, *rest]))
+        return found
+
+    def _settle(self, found: Mapping[int, Sight]) -> None:
+        for inode, sight in found.items():
+            self._place(inode, sight)
+        for inode in (self._served.keys() | self._alone.keys()) - found.keys():
+            self._give_up(inode)
+        for inode in self._unfit.keys() - found.keys():
+            del self._unfit[inode]
+        for inode in self._undecided.keys() - found.keys():
+            del self._undecided[inode]
+
+    def _place(self, inode: int, sight: Sight) -> None:
+        """Serve a namespace or leave it alone, as the settings say now."""
+        if sight.alone is None:
+            since = self._undecided.setdefault(inode, time.monotonic())
+            placed = inode in self._served or inode in self._alone
+            if placed or time.monotonic() - since < PATIENCE:
+                return
+        else:
+            self._undecided.pop(inode, None)
+        if sight.alone and inode not in self._alone:
+            self._give_up(inode)
+            self._leave_alone(inode, sight.pid)
+        elif not sight.alone and inode not in self._served:
+            self._give_up(inode)
+            self._take_up(inode, sight.pid)
 
     def dial(self, netns: int, family: int) -> socket.socket:
         """Return a new TCP socket made in a served namespace; LookupError where it is not."""
@@ -110,14 +165,28 @@ class Namespaces:
 
     def close(self) -> None:
         """Give everything up."""
-        for inode in list(self._served):
+        for inode in [*self._served, *self._alone]:
             self._give_up(inode)
 
     def _is_watched(self, pid: int) -> bool:
         return f"{unified_path(pid)}/".startswith(self._watched)
 
+    def _left_alone(self, pids: Sequence[int]) -> bool | None:
+        return self._exclusions.cover(map(cgroup_path, pids)) if self._exclusions else False
+
+    def _leave_alone(self, inode: int, pid: int) -> None:
+        if len(self._alone) >= MOST:
+            return
+        try:
+            descriptor = namespaces.open_namespace(pid, inode)
+        except OSError:
+            return  # it ended meanwhile
+        netns = namespaces.within(descriptor, cookie_here)
+        self._alone[inode] = Namespace(inode, descriptor, netns)
+        self._kernel.exclude(netns)
+
     def _take_up(self, inode: int, pid: int) -> None:
-        if inode == self._own or inode in self._served or len(self._served) >= MOST:
+        if len(self._served) >= MOST:
             return
         try:
             descriptor = namespaces.open_namespace(pid, inode)
@@ -145,8 +214,18 @@ class Namespaces:
         return tuple(listen_on(family, port) for family, port in self._ports.items())
 
     def _give_up(self, inode: int) -> None:
-        namespace = self._served.pop(inode)
-        self._removed(namespace)
-        for listener in namespace.listeners:
-            listener.socket.close()
-        os.close(namespace.descriptor)
+        """Undo whatever was done about a namespace."""
+        if alone := self._alone.pop(inode, None):
+            self._kernel.include(alone.netns)
+            os.close(alone.descriptor)
+        if served := self._served.pop(inode, None):
+            self._removed(served)
+            for listener in served.listeners:
+                listener.socket.close()
+            os.close(served.descriptor)
+
+
+def cookie_here() -> int:
+    """Return the cookie of this thread's network namespace."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        return netns_cookie(sock)
