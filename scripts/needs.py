@@ -18,7 +18,7 @@ from pathlib import Path
 SBIN = ("/usr/sbin", "/sbin")
 """Where Debian keeps daemons; an ordinary PATH may lack it."""
 
-USERS = ("milecastle-proxy", "milecastle-signer")
+USERS = ("milecastle-proxy", "milecastle-signer", "milecastle-pods")
 GROUPS = ("milecastle",)
 
 

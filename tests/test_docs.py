@@ -28,7 +28,10 @@ def detector_rules() -> set[str]:
 
 
 NAMED = {
-    "a setting": ("docs/CONFIGURATION.md", settings.KEYS),
+    "a setting": (
+        "docs/CONFIGURATION.md",
+        {**settings.KEYS, **settings.NAMESPACES, **settings.EXCLUSION, **settings.KUBERNETES},
+    ),
     "a key of intercept": ("docs/CONFIGURATION.md", settings.INTERCEPT),
     "a key of a catalogue file": (
         "docs/CONFIGURATION.md",
@@ -71,7 +74,7 @@ NAMED = {
     "a detection rule": ("docs/RULES.md", detector_rules()),
     "a request of a socket": (
         "docs/PRIVSEP.md",
-        {**wire.WORKER, **wire.CONTROL, **wire.SIGNER, **wire.ANSWERS},
+        {**wire.WORKER, **wire.CONTROL, **wire.SIGNER, **wire.PODS, **wire.ANSWERS},
     ),
 }
 
@@ -130,14 +133,14 @@ def test_the_examples_of_the_policy_page_are_policies():
 
 
 def test_the_example_of_a_catalogue_is_one():
-    text, _ = examples("CONFIGURATION.md")
+    _containers, text, _beyond = examples("CONFIGURATION.md")
     catalogue, problems = reading.load([("CONFIGURATION.md", text)])
     assert problems == []
     assert catalogue.match("llm.turin.example.com").id == "house-llm"
 
 
-def test_the_example_of_settings_is_one():
-    _, text = examples("CONFIGURATION.md")
-    checked, problems = settings.check(text, "CONFIGURATION.md")
-    assert problems == []
-    assert checked.intercept.hosts == ("llm.example.com", "*.models.example.com")
+def test_the_examples_of_settings_are_settings():
+    containers, _catalogue, beyond = examples("CONFIGURATION.md")
+    for text in (containers, beyond):
+        _, problems = settings.check(text, "CONFIGURATION.md")
+        assert problems == []

@@ -40,6 +40,7 @@ ROOMS = {
     "kernel": Room("model shipped", packages="bcc offsets"),  # offsets: beside the loader
     "host": Room("model", packages="psutil"),
     "packets": Room("model", packages="scapy"),
+    "pods": Room("model wire", packages="orjson"),
     "signer": Room("model shipped wire yamldoc catalogue", packages="cryptography"),
     "store": Room("model", packages="orjson cryptography"),
     "export": Room("model", packages="orjson"),

@@ -88,6 +88,7 @@ def test_every_problem_is_listed_with_its_place_and_a_suggestion():
         "namespaces: {exclude: [{pod: kube-system}]}",
         "namespaces: {exclude: [{cgroup: system.slice}]}",
         "namespaces: {exclude: [{container: web}]}",
+        "namespaces: {exclude: [{pod: kube-system/*}]}",
         "kubernetes: {}",
         "kubernetes: {source: both}",
         "kubernetes: {source: kubelet, server: 'http://127.0.0.1:10255'}",
@@ -122,8 +123,9 @@ def test_the_shipped_file_names_every_key_and_says_the_defaults():
 
 
 def test_namespaces_are_excluded_by_what_runs_in_them():
-    written = "exclude: [{pod: [kube-system/*, ci/*]}, {cgroup: /ci/*, container: 3f*}]"
-    settings, found = check(f"namespaces: {{{written}}}", "m.yaml", exists=nothing)
+    entries = "[{pod: [kube-system/*, ci/*]}, {cgroup: /ci/*, container: 3f*}]"
+    written = f"namespaces: {{exclude: {entries}}}\nkubernetes: {{source: api}}"
+    settings, found = check(written, "m.yaml", exists=nothing)
     assert not found
     assert settings.namespaces == (
         Exclusion(pod=("kube-system/*", "ci/*")),

@@ -235,6 +235,8 @@ def check(
         return Settings(policy or usual_policy(exists), **values)  # type: ignore[arg-type] # KEYS' shapes
 
     settings = record(make, KEYS).read(tree, report)
+    if settings and settings.kubernetes is None and any(one.pod for one in settings.namespaces):
+        report.at(tree, "`exclude` names pods", "set `kubernetes`, which says how they are called")
     return (None if report.problems else settings), report.problems
 
 

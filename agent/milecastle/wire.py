@@ -25,6 +25,15 @@ HEADER = 4
 LARGEST = 16 << 20
 """No row may allow more than this, bytes."""
 
+MOST_PODS = 512
+"""On one node; a kubelet's default is 110."""
+MOST_CONTAINERS = 64
+"""Of one pod that are told of."""
+LABEL_BYTES = 4 << 10
+"""Of one pod's labels, keys and values together."""
+LONGEST_NAME = 253
+LONGEST_UID = 64
+
 type Body = dict[str, Any]
 type Phase = Literal["new", "serving"]
 
@@ -46,7 +55,7 @@ class Frame:
 class Row:
     """What may be said, and within which limits."""
 
-    sender: Literal["worker", "daemon", "client", "signer"]
+    sender: Literal["worker", "daemon", "client", "signer", "pods"]
     phase: Phase
     limit: int
     """Largest frame in bytes, header not counted."""
@@ -114,6 +123,20 @@ SIGNER: Mapping[str, Row] = {
     "sign": Row("worker", "serving", 1 << 12, {"name": str, "public_key": bytes}, replies=True),
 }
 """`signer.sock`. ``public_key`` is DER SubjectPublicKeyInfo; the answer holds ``certificate``."""
+
+PODS: Mapping[str, Row] = {
+    # milecastle-pods -> daemon
+    "hello": Row("pods", "new", 1 << 10, {"version": int}, replies=True),
+    "pods": Row("pods", "serving", 8 << 20, {"rows": list}),
+    "pod": Row("pods", "serving", 1 << 16, {"row": dict}),
+    "gone": Row("pods", "serving", 1 << 10, {"uid": str}),
+    "trouble": Row("pods", "serving", 1 << 12, {"what": str}),
+    # daemon -> milecastle-pods
+    "credentials": Row("daemon", "serving", 1 << 20, {"token": str, "ca": str}),
+    "ask": Row("daemon", "serving", 1 << 10, {}),
+}
+"""`pods.sock`. ``hello`` is answered with whom to ask and the credentials for that; a row is one of
+`pods.rows.Row`."""
 
 ANSWERS: Mapping[str, Row] = {
     "ok": Row("daemon", "serving", LARGEST, {"result": (dict, list)}),

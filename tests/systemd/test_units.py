@@ -85,6 +85,7 @@ def test_a_misspelt_key_would_be_noticed(adapted: Path, tmp_path: Path) -> None:
         ("milecastled.service", 4.0),
         ("milecastle-proxy@.service", 1.6),
         ("milecastle-signer.service", 1.0),
+        ("milecastle-pods.service", 1.6),
     ],
 )
 def test_the_exposure_stays_below_its_threshold(adapted: Path, name: str, most: float) -> None:
@@ -113,12 +114,14 @@ def test_no_process_dumps_core_gains_rights_or_grows_without_bound(name: str) ->
         assert service[key]
 
 
-@pytest.mark.parametrize("name", ["milecastle-proxy@.service", "milecastle-signer.service"])
+@pytest.mark.parametrize(
+    "name", ["milecastle-proxy@.service", "milecastle-signer.service", "milecastle-pods.service"]
+)
 def test_the_unprivileged_hold_no_capability(name: str) -> None:
     service = Unit(name)["Service"]
     assert service["CapabilityBoundingSet"] == ""
     assert service["AmbientCapabilities"] == ""
-    assert service["User"] in (accounts.PROXY, accounts.SIGNER)
+    assert service["User"] in (accounts.PROXY, accounts.SIGNER, accounts.PODS)
 
 
 def test_the_daemons_capabilities_are_these_and_no_more() -> None:
@@ -166,7 +169,7 @@ def test_the_signers_socket_is_for_the_worker_alone() -> None:
 def test_sysusers_makes_the_accounts_that_the_code_names() -> None:
     text = (SHIPPED / "sysusers.d" / "milecastle.conf").read_text()
     made = set(re.findall(r"^[ug]\s+(\S+)", text, re.M))
-    assert made == {accounts.PROXY, accounts.SIGNER, accounts.READERS}
+    assert made == {accounts.PROXY, accounts.SIGNER, accounts.PODS, accounts.READERS}
 
 
 @pytest.mark.root

@@ -55,6 +55,14 @@ def summary(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         again = child.get("starts", 1) - 1
         if again > 0:
             yield "restarts", f"{child.get('name')} was restarted {plural(again, 'time')}"
+    if pods := told.get("kubernetes"):
+        yield (
+            "pods",
+            f"{plural(pods.get('pods', 0), 'pod')} of {pods.get('node')}, by {pods.get('source')}",
+        )
+    namespaces = told.get("namespaces") or {}
+    if excluded := namespaces.get("excluded"):
+        yield "excluded", plural(excluded, "network namespace")
     yield from kept(told.get("store") or {}, told.get("records") or {})
     if lost := (told.get("ledger") or {}).get("lost"):
         yield "attention", f"{plural(lost, 'entry', 'entries')} of the ledger could not be kept"

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 
 PROXY = "milecastle-proxy"
 SIGNER = "milecastle-signer"
+PODS = "milecastle-pods"
+"""Needed where the setting `kubernetes` is on."""
 READERS = "milecastle"
 """Members of this group see every session through the CLI."""
+MISSING = "the account {} does not exist; `make setup` or systemd-sysusers makes it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +27,17 @@ class Accounts:
 
 def find() -> Accounts:
     """Look the accounts up; LookupError names the one that is missing."""
+    proxy, signer = user(PROXY), user(SIGNER)
     try:
-        proxy, signer = pwd.getpwnam(PROXY), pwd.getpwnam(SIGNER)
         readers = grp.getgrnam(READERS)
-    except KeyError as error:
-        missing = str(error.args[0]).rsplit(" ", 1)[-1].strip("':\"")
-        raise LookupError(
-            f"the account {missing} does not exist; `make setup` or systemd-sysusers makes it"
-        ) from None
+    except KeyError:
+        raise LookupError(MISSING.format(READERS)) from None
     return Accounts(proxy.pw_uid, proxy.pw_gid, signer.pw_uid, readers.gr_gid)
+
+
+def user(name: str) -> pwd.struct_passwd:
+    """Look one user up; LookupError says how to make it."""
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        raise LookupError(MISSING.format(name)) from None

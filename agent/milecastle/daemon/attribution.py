@@ -28,9 +28,13 @@ class Attributor:
         chronicle: Chronicle,
         service_of: Callable[[int], str | None],
         recognise: Callable[[Process], Process] = lambda process: process,
+        name_pod: Callable[[Process], Process] = lambda process: process,
     ) -> None:
-        """``recognise`` completes a process with what it runs and which AI client it is."""
+        """``recognise`` completes a process with what it runs and which AI client it is;
+        ``name_pod`` with what its pod is called, as far as that is known by then.
+        """
         self._recognise = recognise
+        self._name_pod = name_pod
         self._processes = processes
         self._chronicle = chronicle
         self._service_of = service_of
@@ -46,7 +50,7 @@ class Attributor:
             self._known[flow.cookie] = known
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
-        return known
+        return self._named(flow.cookie, known)
 
     def witness(self, lives: Iterable[Life]) -> None:
         """Take down what became of processes, in order."""
@@ -76,7 +80,15 @@ class Attributor:
 
     def recall(self, cookie: int) -> Attribution | None:
         """Return what was found out about a connection, None if that is forgotten."""
-        return self._known.get(cookie)
+        known = self._known.get(cookie)
+        return self._named(cookie, known) if known else None
+
+    def _named(self, cookie: int, known: Attribution) -> Attribution:
+        """Complete what was remembered: a pod's first connection may be quicker than its name."""
+        process = self._name_pod(known.process)
+        if process is not known.process:
+            known = self._known[cookie] = replace(known, process=process)
+        return known
 
     def add_hash(self, cookie: int, sha256: str) -> None:
         """Note the executable's hash, which takes longer to find than everything else."""

@@ -21,6 +21,7 @@ from milecastle.daemon.archive import Archive
 from milecastle.daemon.attribution import Attributor
 from milecastle.daemon.checkpoint import open_listeners, open_unix
 from milecastle.daemon.control import Answers, Clients
+from milecastle.daemon.exclusions import Exclusions
 from milecastle.daemon.hashing import Hashing
 from milecastle.daemon.knowledge import USUAL_RULES, Knowledge
 from milecastle.daemon.ledger import Ledger
@@ -28,6 +29,7 @@ from milecastle.daemon.names import HOSTS_FILE, Names
 from milecastle.daemon.namespaces import Namespaces
 from milecastle.daemon.notify import notify
 from milecastle.daemon.peer import Peer, listen
+from milecastle.daemon.pods import Pods
 from milecastle.daemon.recognition import Recognition
 from milecastle.daemon.recording import Recorder
 from milecastle.daemon.refusals import Refusals
@@ -40,6 +42,7 @@ from milecastle.daemon.tasks import accept, cancel_tasks, in_words, leaves
 from milecastle.daemon.tools import Offered
 from milecastle.daemon.workers import Shared, Workers
 from milecastle.host import Census, Chronicle, ExecutableHashes, ProcessTable, cgroup_path, has_ipv6
+from milecastle.host.pods import PodTable
 from milecastle.kernel import Flow, Kernel, KernelUnavailable, Reason
 from milecastle.settings import Settings
 from milecastle.shipped import PACKAGE
@@ -55,8 +58,8 @@ ROUTES_SECONDS = 2.0
 FIRST_WORKER_SECONDS = 20.0
 UNREPORTED = ("flow_unreported", "record_unreadable")
 """Counters of connections that the kernel saw and could not tell of."""
-WORKER_UNIT = "milecastle-proxy"
-"""Under systemd, a worker is believed by the unit that its cgroup belongs to."""
+UNITS = {"worker": "milecastle-proxy", "pods": "milecastle-pods"}
+"""Under systemd, a child is believed by the unit that its cgroup belongs to."""
 
 type Announce = Callable[[dict[str, Any]], None]
 
@@ -146,11 +149,17 @@ class Daemon:
             "worker": open_unix(run / "worker.sock", 0o660, who.proxy_gid),
             "control": open_unix(run / "control.sock", 0o666, who.readers_gid),
         }
+        pods = None
+        if settings.kubernetes:
+            reader = accounts.user(accounts.PODS)
+            pods = Pods(settings.kubernetes, self._credible("pods", reader.pw_uid))
+            sockets["pods"] = open_unix(run / "pods.sock", 0o660, reader.pw_gid)
         if not self._external:
             sockets["signer"] = open_unix(run / "signer.sock", 0o660, who.proxy_gid)
             signer = preparing.signer(settings, extra, sockets["signer"].fileno())
             worker = preparing.worker(settings, worker_cgroup)
             self._children = [Child(signer), *(Child(worker) for _ in range(settings.workers))]
+            self._children += [Child(preparing.pods(settings))] if pods else []
         for name, sock in sockets.items():
             stack.callback((run / f"{name}.sock").unlink, missing_ok=True)
             stack.callback(sock.close)
@@ -170,8 +179,13 @@ class Daemon:
         names.hand_over()
         chronicle = Chronicle(cgroups=cgroups.resolve("auto"))
         recognition = Recognition(clients.shipped())
+        known_pods = pods.table if pods else PodTable()
         self._attributor = Attributor(
-            ProcessTable(self._hashes), chronicle, self._service_of, recognition
+            ProcessTable(self._hashes),
+            chronicle,
+            self._service_of,
+            recognition,
+            known_pods.complete,
         )
         self._hashing = Hashing(self._hashes, self._attributor.add_hash)
         recorder = Recorder(
@@ -187,6 +201,7 @@ class Daemon:
             ports,
             added=lambda namespace: workers.listen(namespace),
             removed=lambda namespace: workers.tell("unlisten", {"netns": namespace.netns}),
+            exclusions=Exclusions(settings.namespaces, known_pods.identify),
         )
         stack.callback(self._namespaces.close)
         offered = Offered(tools, lambda kind, body: workers.tell(kind, body))
@@ -205,10 +220,10 @@ class Daemon:
             serving=self._progress,
             seen=ledger.seen,
         )
-        workers = Workers(shared, self._credible(who, watched))
+        workers = Workers(shared, self._credible("worker", who.proxy_uid, exempt=True))
         self._status = Status(
             settings, self._rules, kernel, workers, names, self._namespaces, recorder, archive,
-            self._custody, self._children, self._began, ledger, self._knowledge,
+            self._custody, self._children, self._began, ledger, self._knowledge, pods,
         )  # fmt: skip
         self._ledger = ledger
         self._restrictions = restrictions = Restrictions(
@@ -239,6 +254,8 @@ class Daemon:
             stack.callback(tasks.create_task(work).cancel)
 
         tasks.create_task(accept(listen(sockets["worker"]), workers.take, tasks))
+        if pods:
+            tasks.create_task(accept(listen(sockets["pods"]), pods.take, tasks))
         tasks.create_task(accept(listen(sockets["control"]), Clients(answers).take, tasks))
         background(workers.watch(self._kill))
         background(self._housekeeping())
@@ -276,18 +293,24 @@ class Daemon:
         if not status.outcome.passed:
             raise StartError(f"the self-test failed: {status.outcome.what}")
 
-    def _credible(self, who: accounts.Accounts, watched: Path) -> Callable[[Peer], bool]:
-        """Return what decides whether a peer on `worker.sock` is one of our workers."""
+    def _credible(self, name: str, uid: int, *, exempt: bool = False) -> Callable[[Peer], bool]:
+        """Return what decides whether a peer is a child of this name; ``exempt``: if it is, what it
+        connects is left alone.
+        """
         if not self._external:
-            return lambda peer: peer.credentials.pid in {child.pid for child in self._children}
+            return lambda peer: (
+                peer.credentials.pid
+                in {child.pid for child in self._children if child.spec.name == name}
+            )
         root = cgroups.resolve("auto")
 
         def of_the_unit(peer: Peer) -> bool:
             path = cgroup_path(peer.credentials.pid)
             unit = path.rsplit("/", 1)[-1]
-            if peer.credentials.uid != who.proxy_uid or not unit.startswith(WORKER_UNIT):
+            if peer.credentials.uid != uid or not unit.startswith(UNITS[name]):
                 return False
-            self._kernel.exempt(cgroups.identity(root / path.lstrip("/")))
+            if exempt:
+                self._kernel.exempt(cgroups.identity(root / path.lstrip("/")))
             return True
 
         return of_the_unit

@@ -90,6 +90,13 @@ def worker(settings: Settings, cgroup: Path) -> Spec:
     return Spec("worker", tuple(command), accounts.PROXY, cgroup, need=(settings.run_dir,))
 
 
+def pods(settings: Settings) -> Spec:
+    """Return how the reader of pods is run: with the host's network, and nothing else."""
+    command = [sys.executable, "-I", "-m", "milecastle.pods.main"]
+    command += ["--run-dir", str(settings.run_dir)]
+    return Spec("pods", tuple(command), accounts.PODS, need=(settings.run_dir,))
+
+
 def signer(settings: Settings, catalogue: list[Path], descriptor: int) -> Spec:
     """Return how the signer is run: no network, one writable folder."""
     state = settings.state_dir

@@ -16,6 +16,7 @@ from milecastle.daemon.knowledge import Knowledge
 from milecastle.daemon.ledger import Ledger
 from milecastle.daemon.names import Names
 from milecastle.daemon.namespaces import Namespaces
+from milecastle.daemon.pods import Pods
 from milecastle.daemon.recording import Recorder
 from milecastle.daemon.rules import Rules
 from milecastle.daemon.selftest import Outcome
@@ -47,6 +48,7 @@ class Status:
     """time.monotonic() of the start."""
     ledger: Ledger
     knowledge: Knowledge
+    pods: Pods | None = None
     outcome: Outcome = Outcome(False, "not run yet")  # noqa: RUF009 - frozen
     stopping: bool = False
 
@@ -102,8 +104,10 @@ class Status:
             "kernel": self.kernel.counters(),
             "namespaces": {
                 "served": len(self.namespaces.served),
+                "excluded": len(self.namespaces.alone),
                 "unfit": {str(inode): why for inode, why in self.namespaces.unfit.items()},
             },
+            "kubernetes": self.pods.health if self.pods else None,
             "names": {"learned": self.names.learned, "refused": self.names.refused},
             "records": {"taken": self.recorder.recorded, "refused": self.recorder.refused},
             "ca": {
@@ -131,6 +135,8 @@ class Status:
             found.append(self.ca.advice)
         if fault := self.archive.health["fault"]:
             found.append(f"recording is interrupted: {fault}")
+        if self.pods and self.pods.fault:
+            found.append(f"new pods are known by their uid alone: {self.pods.fault}")
         if fault := self.ledger.health["fault"]:
             found.append(f"the ledger of connections is interrupted: {fault}")
         return found
