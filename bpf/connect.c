@@ -25,9 +25,30 @@ static __always_inline u32 device_of(struct bpf_sock_addr *ctx)
 	return sk ? sk->bound_dev_if : 0;
 }
 
-/* connect() to a watched address: decide, record, and return the outcome. */
+/*
+ * What listens there, if it is a model server of this host, else 0. Where there is none, as on
+ * most hosts, and for all other ports, this is one look at an array.
+ */
+static __always_inline u32 local_server(struct address *to, u16 port)
+{
+	u32 word = port >> 6, *server;
+	u64 *bits = local_ports.lookup(&word);
+	struct local key = {.port = port};
+
+	if (!bits || !(*bits >> (port & 63) & 1))
+		return 0;
+	if (!is_loopback(to))
+		key.address = *to;
+	server = locals.lookup(&key);
+	return server ? *server : 0;
+}
+
+/*
+ * connect() to a watched address: decide, record, and return the outcome. `server` is what
+ * local_server() said, 0 where the address is another host's.
+ */
 static __always_inline u8 connects(struct bpf_sock_addr *ctx, struct address *to, u16 port,
-				   struct place *place)
+				   struct place *place, u32 server)
 {
 	struct flow flow = {};
 	struct decision decision = {};
@@ -40,10 +61,14 @@ static __always_inline u8 connects(struct bpf_sock_addr *ctx, struct address *to
 	describe(ctx, &flow, to, port, place->service);
 	flags = flags_of(place->service);
 	flow.limits = limits(place->service, flags);
+	if (server && !(server & INTERCEPTED))
+		flags &= ~FLAG_REDIRECT;
 	if (type == SOCK_STREAM) {
 		decision = decide(ctx, device_of(ctx), flags | flow.limits, place, is_v4(to), flow.netns);
 		flow.protocol = IPPROTO_TCP;
 		flow.outcome = decision.outcome;
+		if (server && decision.outcome == OUTCOME_DIRECT && decision.reason == REASON_POLICY)
+			decision.reason = REASON_LOCAL;
 		flow.reason = decision.reason;
 		count(decision.outcome == OUTCOME_REDIRECTED ? COUNT_REDIRECTED
 		      : decision.outcome == OUTCOME_REFUSED  ? COUNT_REFUSED
@@ -76,23 +101,41 @@ static __always_inline bool trespasses(struct bpf_sock_addr *ctx, struct address
 	return true;
 }
 
+/* Is a service meant by this address and port? Fill in which, and the server if it is local. */
+static __always_inline bool meant(struct bpf_sock_addr *ctx, struct address *to, u16 port,
+				  struct place *place, u32 *server)
+{
+	struct place *known;
+
+	if (port != HTTPS && port != HTTP) {
+		*server = local_server(to, port);
+		place->service = *server & ~INTERCEPTED;
+		return *server;
+	}
+	*server = 0;
+	if (is_loopback(to))
+		return false;
+	known = watched(to);
+	if (port == HTTPS && (!known || known->evidence != EVIDENCE_DNS))
+		note_caller(ctx);
+	if (!known)
+		return false;
+	*place = *known;
+	return true;
+}
+
 int connect4(struct bpf_sock_addr *ctx)
 {
 	u16 port = bpf_ntohs((u16)ctx->user_port);
 	u32 zero = 0;
 	struct address to = {.word = {0, 0, MAPPED, ctx->user_ip4}};
+	struct place place = {};
+	u32 server;
 
-	if (port != HTTPS && port != HTTP)
+	if (!meant(ctx, &to, port, &place, &server))
 		return trespasses(ctx, &to, port) ? REFUSE : ALLOW;
-	if (is_loopback(&to))
-		return ALLOW;
-	struct place *place = watched(&to);
-	if (port == HTTPS && (!place || place->evidence != EVIDENCE_DNS))
-		note_caller(ctx);
-	if (!place)
-		return ALLOW;
 
-	u8 outcome = connects(ctx, &to, port, place);
+	u8 outcome = connects(ctx, &to, port, &place, server);
 	if (outcome == OUTCOME_REDIRECTED) {
 		struct checkpoint *at = checkpoints.lookup(&zero);
 		if (!at)
@@ -110,18 +153,13 @@ int connect6(struct bpf_sock_addr *ctx)
 
 	struct address to = {.word = {ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2],
 				      ctx->user_ip6[3]}};
+	struct place place = {};
+	u32 server;
 
-	if (port != HTTPS && port != HTTP)
+	if (!meant(ctx, &to, port, &place, &server))
 		return trespasses(ctx, &to, port) ? REFUSE : ALLOW;
-	if (is_loopback(&to))
-		return ALLOW;
-	struct place *place = watched(&to);
-	if (port == HTTPS && (!place || place->evidence != EVIDENCE_DNS))
-		note_caller(ctx);
-	if (!place)
-		return ALLOW;
 
-	u8 outcome = connects(ctx, &to, port, place);
+	u8 outcome = connects(ctx, &to, port, &place, server);
 	if (outcome == OUTCOME_REDIRECTED) {
 		struct checkpoint *at = checkpoints.lookup(&zero);
 		if (!at)

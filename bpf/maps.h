@@ -17,6 +17,9 @@ BPF_TABLE("array", u32, u32, askings, 1); /* enum asks, the sum of all restricti
  */
 BPF_SK_STORAGE(vouched, u32);
 
+BPF_TABLE("hash", struct local, u32, locals, LOCALS);
+BPF_TABLE("array", u32, u64, local_ports, 1024); /* a bit for each port that `locals` has */
+
 /* Written by both sides. */
 BPF_TABLE("lru_hash", struct address, struct place, addresses, ADDRESSES);
 

@@ -22,6 +22,7 @@
 #define EXEMPTIONS 64	 /* cgroups whose connections are never touched */
 #define RESTRICTIONS 65536 /* who may not use which service */
 #define EXCLUSIONS 8192	 /* network namespaces that are opted out */
+#define LOCALS 4096	 /* where model servers of this host listen */
 #define ARGUMENT_BYTES 1024 /* of a program's arguments; the rest is cut off */
 #define MOST_LEVELS 32	 /* depth of a cgroup below the root that is looked at */
 #define PACKET_BYTES 4096 /* of a packet that goes to user space; the rest is cut off */
@@ -59,6 +60,7 @@ enum reason {
 	REASON_QUIC = 5,	  /* refused so that the client falls back to TCP */
 	REASON_LATE_NAME = 6,	  /* the name was only seen in the ClientHello */
 	REASON_EXCLUDED = 7,	  /* the settings leave its network namespace alone */
+	REASON_LOCAL = 8,	  /* a server of this host, whose port is not intercepted */
 };
 
 /* Index of the per-CPU array `counters`. Nothing is skipped or lost without one of them. */
@@ -134,6 +136,17 @@ struct checkpoint {
 	__u32 port4;
 	__u32 port6;
 };
+
+/*
+ * `locals`: where a model server of this host listens; any address of loopback is all zero. The
+ * value is its service, and INTERCEPTED where the settings have the port intercepted.
+ */
+struct local {
+	struct address address;
+	__u32 port;
+	__u32 unused;
+};
+#define INTERCEPTED 0x10000
 
 /* `ports`: the source of a redirected connection, as the checkpoint sees its peer. */
 struct source {

@@ -11,7 +11,7 @@ import os
 import time
 from collections import Counter as Tally
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -19,9 +19,11 @@ from milecastle.kernel.flows import TCP, UDP, Flow, Packet
 from milecastle.kernel.kernel import (
     MOST_EVENTS,
     MOST_RESTRICTIONS,
+    Door,
     checked_port,
     checked_service,
     clamped,
+    local_servers,
     reachable,
 )
 from milecastle.kernel.layout import (
@@ -86,6 +88,7 @@ class FakeKernel:
         self._readable = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.closed = False
         self.names: dict[bytes, int] = {}
+        self.locals: dict[Door, tuple[int, bool]] = {}
         self.destroyed: list[Flow] = []
         self.lived: list[Life] = []
         self.lacks: tuple[str, ...] = ()
@@ -135,6 +138,10 @@ class FakeKernel:
 
     def set_names(self, names: Iterable[Named]) -> None:
         self.names = trie(names)
+
+    def set_locals(self, servers: Mapping[Door, tuple[int, bool]]) -> None:
+        local_servers(servers)
+        self.locals = dict(servers)
 
     def forget(self, address: str) -> None:
         self._addresses.pop(unpacked(packed(address)), None)

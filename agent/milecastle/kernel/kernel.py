@@ -11,7 +11,7 @@ import ipaddress
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -21,6 +21,8 @@ from milecastle.kernel.flows import Flow, Packet
 from milecastle.kernel.launch import KernelUnavailable, Loaded, load
 from milecastle.kernel.layout import (
     ADDRESSES,
+    INTERCEPTED,
+    LOCALS,
     MAPS,
     NAMES,
     PROCESS_MAPS,
@@ -32,6 +34,7 @@ from milecastle.kernel.layout import (
     Counter,
     Flag,
     FlowRecord,
+    Local,
     PacketRecord,
     Place,
     Source,
@@ -65,6 +68,8 @@ class Kernel:
         self._undestroyed = 0
         self._forgotten = 0
         self._names: dict[bytes, int] = {}
+        self._locals: dict[bytes, int] = {}
+        self._port_words: set[int] = set()
         self._flags: dict[int, int] = {}
         self._shapes: dict[int, int] = {}
         self._restrictions: dict[bytes, int] = {}
@@ -199,6 +204,25 @@ class Kernel:
         self._names = wanted
         libbpf.update(self._maps["matchings"], bytes(4), struct.pack("=I", 1))
 
+    def set_locals(self, servers: Mapping[Door, tuple[int, bool]]) -> None:
+        """Say where model servers of this host listen: service, and whether to intercept it there.
+
+        ``None`` for an address is loopback. ValueError for more than LOCALS of them, and for
+        ports 80 and 443, which are looked at by address alone.
+        """
+        wanted = local_servers(servers)
+        fd = self._maps["locals"]
+        for key, value in wanted.items():
+            if self._locals.get(key) != value:
+                libbpf.update(fd, key, struct.pack("=I", value))
+        for key in self._locals.keys() - wanted.keys():
+            libbpf.delete(fd, key)
+        words = ports_in_words(port for _, port in servers)
+        for word in self._port_words | words.keys():
+            key = struct.pack("=I", word)
+            libbpf.update(self._maps["local_ports"], key, struct.pack("=Q", words.get(word, 0)))
+        self._locals, self._port_words = wanted, set(words)
+
     def forget(self, address: str) -> None:
         libbpf.delete(self._maps["addresses"], packed(address))
 
@@ -294,6 +318,9 @@ class Kernel:
         return len(self._pending) < MOST_EVENTS
 
 
+type Door = tuple[str | None, int]
+"""An address, None for loopback, and a port."""
+
 READERS: dict[str, Callable[[bytes], Flow | Packet | Life]] = {
     "process_ring": Life.from_bytes,
     "flow_ring": lambda raw: Flow.from_record(FlowRecord.from_buffer_copy(raw)),
@@ -312,6 +339,28 @@ def check_sizes(maps: dict[str, int]) -> None:
         info = libbpf.map_info(maps[name])
         if (info.key_size, info.value_size) != sizes:
             raise KernelUnavailable(f"the BPF map {name} is of another version of milecastle")
+
+
+def local_servers(servers: Mapping[Door, tuple[int, bool]]) -> dict[bytes, int]:
+    """Return the rows of ``locals``."""
+    if len(servers) > LOCALS:
+        raise ValueError(f"{len(servers)} servers, the kernel's table has room for {LOCALS}")
+    rows = {}
+    for (address, port), (number, intercepted) in servers.items():
+        if port in (80, 443):
+            raise ValueError(f"port {port} is no local server's")
+        place = Address.from_buffer_copy(packed(address) if address else bytes(16))
+        value = checked_service(number) | INTERCEPTED * intercepted
+        rows[bytes(Local(place, checked_port(port), 0))] = value
+    return rows
+
+
+def ports_in_words(ports: Iterable[int]) -> dict[int, int]:
+    """Return the words of ``local_ports`` that are not zero: a bit for each port."""
+    words: dict[int, int] = {}
+    for port in ports:
+        words[port >> 6] = words.get(port >> 6, 0) | 1 << (port & 63)
+    return words
 
 
 def reachable(address: str) -> bytes:

@@ -24,11 +24,14 @@ CALLERS = 65536
 EXEMPTIONS = 64
 RESTRICTIONS = 65536
 EXCLUSIONS = 8192
+LOCALS = 4096
 ARGUMENT_BYTES = 1024
 MOST_LEVELS = 32
 PACKET_BYTES = 4096
 SHAPES = 8
 BELOW = 256
+INTERCEPTED = 0x10000
+"""With the service of a local server: the settings have its port intercepted."""
 
 
 class Flag(IntFlag):
@@ -66,6 +69,7 @@ class Reason(IntEnum):
     QUIC = 5
     LATE_NAME = 6
     EXCLUDED = 7
+    LOCAL = 8
 
 
 class Evidence(IntEnum):
@@ -151,6 +155,12 @@ class RestrictionKey(ctypes.Structure):
 
 class Checkpoint(ctypes.Structure):
     _fields_ = (("port4", U32), ("port6", U32))
+
+
+class Local(ctypes.Structure):
+    """struct local: any address of loopback is all zero."""
+
+    _fields_ = (("address", Address), ("port", U32), ("unused", U32))
 
 
 class Source(ctypes.Structure):
@@ -247,6 +257,8 @@ MAPS: dict[str, tuple[int, int]] = {
     "matchings": (4, 4),
     "restrictions": (ctypes.sizeof(RestrictionKey), 4),
     "askings": (4, 4),
+    "locals": (ctypes.sizeof(Local), 4),
+    "local_ports": (4, 8),
     "names": (ctypes.sizeof(Name), 4),
     "vouched": (4, 4),
     "addresses": (ctypes.sizeof(Address), ctypes.sizeof(Place)),

@@ -63,6 +63,8 @@ MAPS = (
     "heartbeats",
     "exempt",
     "excluded",
+    "locals",
+    "local_ports",
     "matchings",
     "restrictions",
     "askings",
