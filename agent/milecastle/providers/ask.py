@@ -53,6 +53,7 @@ PARAMETERS: dict[str, str] = {
 """A provider's name -> the short name under ``gen_ai.request.``."""
 
 MODELS = ("model", "model_id", "modelId", "model_name", "modelName")
+RESULT = "tool_call_response"
 _NAMES = frozenset(PARAMETERS)
 
 
@@ -86,7 +87,7 @@ class Ask:
         """Add a message, unless it has no parts."""
         told = tuple(said)
         if told:
-            if all(part.kind == "tool_call_response" for part in told):
+            if told[0].kind == RESULT and all(part.kind == RESULT for part in told):
                 speaker = "tool"
             self.messages.append(Message(speaker, told))
 
@@ -147,6 +148,6 @@ class Ask:
 
 
 def _claim(part: Part, claimed: set[str]) -> None:
-    claimed.add(part.place[:-1] if part.place.endswith("^") else part.place)
-    for leaf in part.leaves:
-        claimed.add(leaf.place)
+    claimed.add(part.place.removesuffix("^"))
+    if part.leaves:
+        claimed.update([leaf.place for leaf in part.leaves])

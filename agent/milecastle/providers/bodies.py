@@ -7,6 +7,7 @@ place.
 
 from __future__ import annotations
 
+import re
 from urllib.parse import unquote_plus
 
 from milecastle.model import Leaf, ParseError, Part, RequestHead
@@ -21,6 +22,8 @@ from milecastle.providers.places import byte_range
 from milecastle.providers.typed import mapping, word
 
 MOST_LINES = 200_000
+_BEGINS = re.compile(rb"\s*+(.)", re.DOTALL)
+"""The first byte that is no white space, without a copy of the body."""
 PARAMETERS = frozenset({"model", "response_format", "language", "purpose", "size", "n"})
 """Fields of a form that are parameters where they are short words."""
 
@@ -33,11 +36,12 @@ def media_type(head: RequestHead) -> str:
 def read_request(wire: Format, head: RequestHead, body: bytes) -> Ask:
     """Return the body taken apart by its kind. ParseError where it could be read in two ways."""
     kind = media_type(head)
-    if not body.strip():
+    begins = _BEGINS.match(body)
+    if begins is None:
         return Ask(wire, {}, body)
     if kind.startswith("multipart/"):
         return _multipart(wire, head, body)
-    if kind == "application/x-www-form-urlencoded" and body.lstrip()[:1] != b"{":
+    if kind == "application/x-www-form-urlencoded" and begins[1] != b"{":
         return _form(wire, body)
     if "connect+" in kind or "grpc" in kind:
         return _envelopes(wire, head, kind, body)
@@ -45,7 +49,7 @@ def read_request(wire: Format, head: RequestHead, body: bytes) -> Ask:
         return _say(wire, body, strings(body))
     if kind in ("application/jsonl", "application/x-ndjson", "application/jsonlines"):
         return _say(wire, body, _lines(body, 0))
-    if "json" in kind or body.lstrip()[:1] in (b"{", b"["):
+    if "json" in kind or begins[1] in (b"{", b"["):
         try:
             return Ask(wire, read(body), body)
         except ParseError:

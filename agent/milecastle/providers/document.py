@@ -58,12 +58,14 @@ def read(body: bytes) -> Json:
 
 
 def _as_written(value: Json, body: bytes) -> bool:
-    """Tell whether the commonest writers would write exactly this: compact, or as json.dumps."""
-    if orjson.dumps(value) == body:
-        return True
-    return b'": ' in body[:_BEGINNING] and (
-        json.dumps(value, ensure_ascii=body.isascii()).encode() == body
-    )
+    """Tell whether the commonest writers would write exactly this: compact, or as json.dumps.
+
+    TypeError where it is nested too deeply.
+    """
+    compact = orjson.dumps(value)
+    if b'": ' in body[:_BEGINNING]:
+        return json.dumps(value, ensure_ascii=body.isascii()).encode() == body
+    return compact == body
 
 
 def overridden(body: bytes, value: Json) -> list[Json]:

@@ -67,7 +67,7 @@ _NAME = re.compile(r"[A-Za-z]{1,24}(?:_?[A-Za-z]{1,24}){0,8}")
 _CODED = re.compile(r"[A-Za-z0-9+/_=-]*")
 _PROSE = re.compile(r"(?<![^\W\d_])[^\W\d_]{2,}+[\s,;:.!?]++[^\W\d_]{2}")
 
-_RAW_PROSE = re.compile(rb"[A-Za-z]{2}[\s,;:.!?]++[A-Za-z]{2}")
+_RAW_PROSE = re.compile(rb"[A-Za-z][,;:.!?]? +[A-Za-z]")
 
 
 def leaves(value: Json, place: str = "") -> tuple[Leaf, ...]:
@@ -114,7 +114,7 @@ def is_prose(text: str) -> bool:
 
 
 def may_have_prose(raw: bytes) -> bool:
-    """Tell whether JSON may have a string with two words: cheaper than to look at each."""
+    """Tell whether JSON may hold words with a space between: cheaper than to look at each."""
     return b"\\" in raw or not raw.isascii() or _RAW_PROSE.search(raw) is not None
 
 
@@ -177,13 +177,15 @@ def _leave_over(
         if place in claimed:
             return
         for name, below in value.items():
+            kind = type(below)
+            if kind is str and name in STRUCTURAL and below in COMMON:
+                continue  # most strings of most bodies: they need no place
             if len(name) <= LONG_KEY and name.isidentifier():
                 here = f"{place}/{name}"
             else:
                 here = f"{place}/{token(name)}"
                 if is_telling(name):
                     found.append(Leaf(here + "~", name))
-            kind = type(below)
             if kind is dict or kind is list or (kind is str and here not in claimed):
                 _leave_over(below, here, name, claimed, prose, found)
     elif type(value) is list:

@@ -20,6 +20,10 @@ from milecastle.providers.typed import first, items, mapping, string, word
 
 REASONING = ("reasoning_content", "reasoning", "thinking")
 """Where hosts put a model's reasoning beside its ``content``."""
+ANSWERING = ("tool", "function")
+"""Roles that give a tool's result."""
+PLAIN = frozenset({"role", "content"})
+"""Most messages have nothing else, and need not be asked for it."""
 
 
 def request(ask: Ask) -> None:
@@ -61,12 +65,15 @@ def read_tools(ask: Ask, body: dict[str, Json]) -> None:
 def message_parts(message: dict[str, Json], place: str) -> list[Part]:
     """Return the parts of one message, of a request or of an answer."""
     told: list[Part] = []
+    content, here = message.get("content"), f"{place}/content"
+    speaker = message.get("role")
+    if message.keys() <= PLAIN and isinstance(content, str) and speaker not in ANSWERING:
+        return [Part("text", content, here)] if content else []
     for key in REASONING:
         if text := string(message.get(key)):
             told.append(Part("reasoning", text, f"{place}/{key}"))
             break
-    content, here = message.get("content"), f"{place}/content"
-    if message.get("role") in ("tool", "function"):
+    if speaker in ANSWERING:
         name, call_id = word(message.get("name")), word(message.get("tool_call_id"))
         return told + read_result(content, here, name=name, call_id=call_id)
     told += read_content(content, here)
