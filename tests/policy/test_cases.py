@@ -6,7 +6,7 @@ from tests.policy.making import found, policy, subject
 
 from milecastle import catalogue
 from milecastle.model import Severity
-from milecastle.policy import check, diff, override_schema, run_cases, schema
+from milecastle.policy import Seen, check, diff, override_schema, run_cases, schema
 
 CONFIG = Path(__file__).parents[2] / "config"
 CATALOGUE = catalogue.shipped()
@@ -101,9 +101,9 @@ def test_diff_names_the_exchanges_that_are_judged_otherwise():
         "mode: enforce\nservices: {sanctioned: [openai]}",
     )
     seen = [
-        ("with a key", subject(), [found()]),
-        ("plain", subject(), []),
-        ("elsewhere", subject("groq"), []),
+        Seen("with a key", subject(), [found()]),
+        Seen("plain", subject()),
+        Seen("elsewhere", subject("groq")),
     ]
     told = {
         each.label: (each.old.verdict.rule, each.new.verdict.rule) for each in diff(old, new, seen)

@@ -14,6 +14,7 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -41,6 +42,8 @@ class Entry:
     answer: ResponseHead | None
     """None where nothing came back."""
     content: bytes = b""
+    started: float = 0.0
+    """Unix time in seconds; 0 where the file does not tell."""
     socket: bool = False
     """A WebSocket session: ``body`` and ``content`` are what was sent and received, each a JSON
     array of messages."""
@@ -112,11 +115,20 @@ def _entry(number: int, value: object) -> Entry:
         if response["status"] > 0:  # 0: Chrome's sign for an answer that never came
             answer = ResponseHead(response["status"], without(answered, DECODED))
     sent = decoded(sent, named)
+    began = started(value.get("startedDateTime"))
     head = RequestHead(method.upper()[:32], host, path, without(named, DECODED))
     if isinstance(messages := value.get("_webSocketMessages"), list):
         said, heard = spoken(messages, "send"), spoken(messages, "receive")
-        return Entry(number, head, port, said, answer, heard, socket=True)
-    return Entry(number, head, port, sent, answer, content)
+        return Entry(number, head, port, said, answer, heard, began, socket=True)
+    return Entry(number, head, port, sent, answer, content, began)
+
+
+def started(value: object) -> float:
+    """Return a time of ISO 8601 as Unix time; 0 where it is none."""
+    try:
+        return max(0.0, datetime.fromisoformat(str(value)).timestamp())
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def taken_apart(url: str) -> tuple[str, int, str]:

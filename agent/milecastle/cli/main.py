@@ -42,6 +42,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "policy check": ("policy", "list every problem of a policy file"),
     "policy test": ("policy", "run the cases that stand beside a policy file"),
     "policy explain": ("policy", "what a policy would decide, rule by rule"),
+    "policy diff": ("comparing", "what another policy would have made of past exchanges"),
+    "policy learn": ("learning", "propose a policy that allows what was seen and nothing else"),
     "trust env": ("trust", "variables that make clients trust the CA"),
     "run": ("trust", "start one command with these variables"),
     "ca path": ("ca", "the file of the CA's certificate"),

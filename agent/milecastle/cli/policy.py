@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import re
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from milecastle import settings
 from milecastle.cli import escaping, faults, offline
 from milecastle.cli.command import Verb, json_option
+from milecastle.cli.control import Control
 from milecastle.cli.faults import InputError
 from milecastle.cli.terminal import BY_ACTION, Terminal, plural
 from milecastle.model import Direction, Finding, Problem, Process, Severity, Subject
+from milecastle.policy import Policy, Seen
+from milecastle.policy.comparing import seen_by
+
+ID = re.compile("[0-9A-Za-z-]{1,64}")
+"""What may be the id of something recorded, and is no file's name."""
 
 
 def check_arguments(parser: argparse.ArgumentParser) -> None:
@@ -117,7 +124,17 @@ def test(options: argparse.Namespace, terminal: Terminal) -> int:
 def explain_arguments(parser: argparse.ArgumentParser) -> None:
     """Read the arguments of ``policy explain``."""
     json_option(parser)
-    parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help="the shipped policy")
+    parser.add_argument(
+        "what", nargs="?", metavar="FILE|ID",
+        help="a policy (the shipped one), for the message that the options tell of; or the id of "
+        "a recorded exchange or session, or its beginning",
+    )  # fmt: skip
+    parser.add_argument(
+        "--policy",
+        type=Path,
+        metavar="FILE",
+        help="with ID: judge it by this policy, not as it was",
+    )
     parser.add_argument("--service", metavar="ID", help="the service's id in the catalogue")
     parser.add_argument(
         "--finding", action="append", default=[], type=finding, metavar="CATEGORY/RULE/SEVERITY",
@@ -144,15 +161,38 @@ def finding(words: str) -> Finding:
 
 
 def explain(options: argparse.Namespace, terminal: Terminal) -> int:
-    """Print the verdict on an imagined message, and how each rule sees it."""
-    compiled = offline.policy(options.file)
-    subject = imagined(options, compiled)
-    now = time.time()
-    decision = compiled.decide(subject, options.finding, now=now)
-    steps = [asdict(step) for step in compiled.explain(subject, options.finding, now=now)]
+    """Print the verdict on a message, imagined or recorded, and how each rule sees it."""
+    recorded = options.what and not Path(options.what).exists() and ID.fullmatch(options.what)
+    if not recorded:
+        compiled = offline.policy(Path(options.what) if options.what else options.policy)
+        imagining = Seen("", imagined(options, compiled), options.finding, time.time())
+        return judged(compiled, imagining, options, terminal)
+    if options.policy is None:
+        from milecastle.cli.explain import explain as as_it_was
+
+        options.id = options.what
+        return as_it_was(options, terminal)
+    from milecastle.cli import past
+
+    compiled = offline.policy(options.policy)
+    with Control(options.run_dir) as control:
+        for each in past.exchanges(control, options.what, offline.catalogue(options.catalogue)):
+            here = replace(each, subject=seen_by(compiled, each.subject))
+            if not options.json:
+                terminal.block("", 0, f"{each.label}, {each.subject.direction}")
+            judged(compiled, here, options, terminal)
+    return faults.FINE
+
+
+def judged(compiled: Policy, seen: Seen, options: argparse.Namespace, terminal: Terminal) -> int:
+    """Print what a policy makes of one message, rule by rule."""
+    decision = compiled.decide(seen.subject, seen.findings, now=seen.at)
+    explained = compiled.explain(seen.subject, seen.findings, now=seen.at)
+    steps = [asdict(step) for step in explained]
     verdict = {**asdict(decision.verdict), "applied": decision.verdict.applied}
     if options.json:
-        terminal.json({"verdict": verdict, "steps": steps})
+        named = {"exchange": seen.label, "direction": seen.subject.direction} if seen.label else {}
+        terminal.json({**named, "verdict": verdict, "steps": steps})
         return faults.FINE
     for step in steps:
         word = f"{step['action']} ({step['mode']})" if step["matched"] else "no"
@@ -168,7 +208,7 @@ def explain(options: argparse.Namespace, terminal: Terminal) -> int:
     return faults.FINE
 
 
-def imagined(options: argparse.Namespace, compiled: Any) -> Subject:  # noqa: ANN401 - a Policy
+def imagined(options: argparse.Namespace, compiled: Policy) -> Subject:
     """Return the subject that the options describe."""
     services = offline.catalogue(options.catalogue).services
     service = services.get(options.service) if options.service else None
@@ -200,6 +240,7 @@ VERBS = {
         explain_arguments,
         explain,
         "  milecastle policy explain --service openai --finding secret/aws/critical\n"
-        "  milecastle policy explain policy.yaml --service deepseek --user ada",
+        "  milecastle policy explain policy.yaml --service deepseek --user ada\n"
+        "  milecastle policy explain 3f2a --policy strict.yaml",
     ),
 }

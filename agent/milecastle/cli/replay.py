@@ -100,19 +100,12 @@ def entries(inspector: Inspector, file: Path) -> Iterator[Told]:
 def judged(inspector: Inspector, entry: har.Entry) -> Told:
     """Return what one entry is: its attributes, what was found, and the verdict."""
     head = as_request(entry)
-    context = Context(exchange=f"entry-{entry.number}", started=0.0)
+    context = Context(exchange=f"entry-{entry.number}", started=entry.started)
     inspection = inspector.begin(head, context, entry.body)
     if inspection is None:
         return {"entry": entry.number, "service": None, "findings": [], "verdict": None}
-    inspection.request(entry.body)
-    if entry.answer is not None:
-        # also after a block: the recording has an answer, and it is worth reading
-        if inspection.respond(entry.answer) == "stream":
-            inspection.feed(entry.content)
-            inspection.finish()
-        else:
-            inspection.response(entry.content)
-    record = inspection.record(0.0)
+    follow(inspection, entry)
+    record = inspection.record(entry.started)
     told = attributes(inspection.exchange, keep=str)
     failures = {"failures": record["failures"]} if record.get("failures") else {}
     return {
@@ -124,6 +117,18 @@ def judged(inspector: Inspector, entry: har.Entry) -> Told:
         "verdict": record["verdict"],
         **failures,
     }
+
+
+def follow(inspection: Inspection, entry: har.Entry) -> None:
+    """Lead an inspection through an entry, the answer after a block too: it is worth reading."""
+    inspection.request(entry.body)
+    if entry.answer is None:
+        return
+    if inspection.respond(entry.answer) == "stream":
+        inspection.feed(entry.content)
+        inspection.finish()
+    else:
+        inspection.response(entry.content)
 
 
 def as_request(entry: har.Entry) -> RequestHead:

@@ -3,7 +3,7 @@
 from milecastle.policy.actions import ACTIONS, Place, fitting
 from milecastle.policy.cases import Case, Outcome, run_cases
 from milecastle.policy.checking import check
-from milecastle.policy.comparing import Difference, diff
+from milecastle.policy.comparing import Difference, Seen, diff
 from milecastle.policy.document import OF_SERVICE, Document, Rule
 from milecastle.policy.explaining import Step
 from milecastle.policy.limiting import Charge, Limit, Meter
@@ -26,6 +26,7 @@ __all__ = [
     "Place",
     "Policy",
     "Rule",
+    "Seen",
     "Step",
     "any_of",
     "check",

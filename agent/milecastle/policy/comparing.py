@@ -1,4 +1,4 @@
-"""Two policies over the same exchanges: what would be judged otherwise?"""
+"""Two policies over the same messages: what would be judged otherwise?"""
 
 from __future__ import annotations
 
@@ -10,32 +10,40 @@ from milecastle.policy.policy import Decision, Policy
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """One exchange that two policies judge differently."""
+class Seen:
+    """One message of the past, as far as a policy looks at it."""
 
     label: str
-    """As the caller named the exchange."""
+    """What the caller calls it."""
+    subject: Subject
+    findings: Sequence[Finding] = ()
+    at: float | None = None
+    """When, in Unix time; None where it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One message that two policies judge differently."""
+
+    label: str
+    subject: Subject
+    findings: Sequence[Finding]
     old: Decision
     new: Decision
 
 
-def diff(
-    old: Policy,
-    new: Policy,
-    exchanges: Iterable[tuple[str, Subject, Sequence[Finding]]],
-    *,
-    now: float | None = None,
-) -> Iterator[Difference]:
-    """Yield the exchanges whose verdict differs in action, deciding rule or what is redacted.
+def diff(old: Policy, new: Policy, messages: Iterable[Seen]) -> Iterator[Difference]:
+    """Yield the messages whose verdict differs in action, deciding rule or what is replaced.
 
     A service's standing is a policy's own opinion, so each subject is given it anew.
     """
-    for label, subject, findings in exchanges:
+    for each in messages:
         before, after = (
-            policy.decide(seen_by(policy, subject), findings, now=now) for policy in (old, new)
+            policy.decide(seen_by(policy, each.subject), each.findings, now=each.at)
+            for policy in (old, new)
         )
         if judged(before) != judged(after):
-            yield Difference(label, before, after)
+            yield Difference(each.label, each.subject, each.findings, before, after)
 
 
 def seen_by(policy: Policy, subject: Subject) -> Subject:
@@ -48,4 +56,5 @@ def judged(decision: Decision) -> tuple[object, ...]:
     """Return what makes two decisions different for somebody."""
     would = decision.would and (decision.would.action, decision.would.rule)
     verdict = decision.verdict
-    return verdict.action, verdict.mode, verdict.rule, decision.redact, would
+    edits = decision.redact, decision.pseudonymise, decision.neutralise
+    return verdict, edits, decision.notices, would
