@@ -26,7 +26,7 @@ from cryptography.x509.oid import NameOID
 
 from milecastle.catalogue import clients
 from milecastle.inspection import Block, Chunk, Context, Forward
-from milecastle.model import OnFailure, RequestHead, ResponseHead, Service
+from milecastle.model import OnFailure, Process, RequestHead, ResponseHead, Service
 from milecastle.policy import Charge
 from milecastle.proxy import assembly, trust
 from milecastle.proxy.certificates import Leaves
@@ -204,7 +204,7 @@ class Provider:
         self.plain: tuple[str, int] = ("", 0)
 
     async def start(self, authority: Authority, names: tuple[str, ...], alpn: list[str]) -> None:
-        context = server_context(authority, *names, alpn=alpn)
+        self.context = context = server_context(authority, *names, alpn=alpn)
         tls = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=context)
         plain = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.servers = [tls, plain]
@@ -659,6 +659,7 @@ async def lab(
     defer: Callable[[Callable[[], None]], object] = at_once,
     room: Room | None = None,
     counter: Counter | None = None,
+    process: Process | None = None,
 ) -> AsyncIterator[Lab]:
     """Start everything, and end it."""
     script = script or Script()
@@ -686,7 +687,7 @@ async def lab(
     async def look_up(address: str, port: int, netns: int) -> Caller | None:
         looked_up.append((address, port, netns))
         where = destination[0]
-        return None if where is None else Caller(4711, where, None)
+        return None if where is None else Caller(4711, where, process)
 
     async def dial(netns: int, family: int) -> socket.socket:
         dialled.append((netns, family))

@@ -203,6 +203,19 @@ async def test_plain_http_is_judged_by_its_host():
             assert len(gate.script.inspections) == inspected
 
 
+async def test_a_later_host_of_a_plain_connection_is_of_the_same_service():
+    async with lab() as gate:
+        gate.destination[0] = gate.provider.plain
+        reader, writer = await gate.connect(tls=False)
+        assert (await exchange(reader, writer, host=HOST)).status == 200
+        assert (await exchange(reader, writer, host=SIBLING)).status == 200
+        for host in (STRANGER, RIVAL):
+            got = await exchange(reader, writer, host=host)
+            assert (got.status, got.headers["x-milecastle"]) == (403, "host_mismatch")
+        assert len(gate.provider.received) == 2
+        writer.close()
+
+
 async def test_plain_bytes_that_are_not_http_pass_untouched():
     async with lab() as gate:
         server = await asyncio.start_server(echo, "127.0.0.1", 0)

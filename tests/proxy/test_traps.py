@@ -453,6 +453,7 @@ SMUGGLED = {
     "bare carriage return": raw(TARGET, f"Host: {HOST}", "X: a\rb", "Content-Length: 0"),
     "null": raw(TARGET, f"Host: {HOST}", "X: a\0b", "Content-Length: 0"),
     "two hosts": raw(TARGET, f"Host: {HOST}", f"Host: {RIVAL}", "Content-Length: 0"),
+    "a coded transfer": raw(TARGET, f"Host: {HOST}", "Transfer-Encoding: gzip, chunked"),
     "unknown transfer-encoding": raw(TARGET, f"Host: {HOST}", "Transfer-Encoding: cow"),
     "connect": raw(f"CONNECT {HOST}:443 HTTP/1.1", f"Host: {HOST}"),
     "a megabyte of header": raw(TARGET, f"Host: {HOST}", "X: " + "a" * (1 << 20)),

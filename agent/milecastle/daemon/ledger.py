@@ -64,6 +64,8 @@ SEEN: Mapping[str, tuple[str, str]] = {
     "passed": ("passed through", "policy"),
     "no_name": ("passed through", "no_name"),
     "not_http": ("passed through", "not_http"),
+    "refused_ca": ("passed through", "client_refused_certificate"),
+    "wants_certificate": ("passed through", "upstream_refused"),
 }
 """What a worker may say of a connection: the outcome, and the reason for it."""
 UNREAD = frozenset({"unknown_shape", "upstream_refused"})

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 
-from mitmproxy import http
+from mitmproxy import connection, http
 
 from milecastle.catalogue import UNKNOWN
 from milecastle.inspection import Block, Context
 from milecastle.model import Direction, RequestHead, ResponseHead
 from milecastle.proxy import answers, counting, encodings, guard, heads, messages, passage
+from milecastle.proxy.conversations import Conversations
 from milecastle.proxy.counting import Counter
 from milecastle.proxy.guard import ForeseenError, guarded
 from milecastle.proxy.ledger import Ledger
@@ -40,7 +40,7 @@ WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 WITHOUT_BODY = (204, 304)
 
 
-class Gate:
+class Gate(Conversations):
     """mitmproxy's addon for exchanges. Every hook is guarded: see `guard` for what that means."""
 
     name = "milecastle"
@@ -59,7 +59,13 @@ class Gate:
         self._body_limit = body_limit
         self._callers = callers
         self._room = room or Room(time.monotonic)
+        self._plain: dict[str, str] = {}
+        """What each connection without TLS is for, by its client's id."""
         self._counter = counter or counting.Alone(ledger.clock)
+
+    def client_disconnected(self, client: connection.Client) -> None:
+        """Forget a connection."""
+        self._plain.pop(client.id, None)
 
     # --- requests --------------------------------------------------------------------------
 
@@ -75,6 +81,8 @@ class Gate:
             guard.refuse_request(self, flow, answers.malformed(problem))
             return
         hosts = heads.claimed_hosts(request, fields, flow.client_conn.sni)
+        if hosts and not flow.client_conn.tls:  # nothing but its first request says what it is for
+            hosts = (self._plain.setdefault(flow.client_conn.id, hosts[0]), *hosts)
         if problem := heads.disagreement(hosts, orders.names.match):
             way.error = "host_mismatch"
             guard.refuse_request(self, flow, answers.misdirected(problem))
@@ -301,44 +309,6 @@ class Gate:
 
         way.pending = act
         self._ledger.defer(act)
-
-    # --- WebSockets ------------------------------------------------------------------------
-
-    @guarded("websocket_message")
-    def websocket_message(self, flow: http.HTTPFlow) -> None:
-        """Have a message judged. Forget earlier ones: mitmproxy would keep them all."""
-        assert flow.websocket is not None
-        del flow.websocket.messages[:-1]
-        way, message = passage.of(flow), flow.websocket.messages[-1]
-        if way is None or way.inspection is None or not way.conversing or way.waved:
-            return
-        way.said = True
-        if len(message.content) > way.limit:
-            raise ForeseenError("body_too_large")
-        judge = way.inspection.send if message.from_client else way.inspection.receive
-        decision = judge(message.content)
-        if isinstance(decision, Block):
-            guard.sever(self, flow, decision)
-        elif decision.body != message.content:
-            message.content = decision.body
-        if way.inspection.complete:
-            self._turn(flow, way, way.inspection)
-
-    def _turn(self, flow: http.HTTPFlow, way: Passage, inspection: Inspection) -> None:
-        """Record a turn of the conversation, and begin the next."""
-        self._ledger.close(flow, replace(way, left=True))
-        way.started = self._ledger.clock()
-        way.exchange = self._ledger.exchange_id(way.started)
-        way.inspection = inspection.turn(self._context(flow, way))
-        way.turned, way.said, way.error = True, False, ""
-
-    def websocket_end(self, flow: http.HTTPFlow) -> None:
-        """Record the turn that was open when a WebSocket ended, if it was more than opened."""
-        way = passage.of(flow)
-        if way is not None and (way.said or not way.turned):
-            self.conclude(flow)
-        elif way is not None:
-            way.leave()
 
     # --- ends ------------------------------------------------------------------------------
 

@@ -8,22 +8,42 @@ to where it wanted to go, byte by byte.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from mitmproxy import connection, tls
+from mitmproxy import connection, http, tls
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
+from OpenSSL import SSL
 
 from milecastle.inspection import Block
+from milecastle.model import Service
 from milecastle.proxy import answers, heads
 from milecastle.proxy.certificates import UnsignedError
 from milecastle.proxy.guard import guarded
 from milecastle.proxy.ledger import Ledger
+from milecastle.proxy.lessons import Lessons
 from milecastle.proxy.link import Caller
 from milecastle.proxy.orders import Watch
 from milecastle.proxy.streams import RefusedHead
 
 log = logging.getLogger(__name__)
+
+
+MUST = "the policy wants every connection to this service inspected; it was refused"
+REFUSED_CA = "the client broke off the TLS handshake; it may not trust milecastle's CA"
+PASSES = "; such connections pass uninspected for a day"
+DISTRUST = ("unknown ca", "bad certificate", "certificate unknown", "does not trust")
+"""What OpenSSL calls the alerts of a client that trusts nobody here (RFC 8446 section 6.2)."""
+
+
+def watching(server: str, asked: set[str]) -> Callable[[SSL.Connection, int, int], None]:
+    """Return what remembers that a server asks for a certificate (OpenSSL's info callback)."""
+
+    def watch(connection: SSL.Connection, _where: int, _result: int) -> None:
+        if b"read server certificate request" in connection.get_state_string():
+            asked.add(server)
+
+    return watch
 
 
 class Connections(Protocol):
@@ -54,20 +74,36 @@ class Threshold:
         ledger: Ledger,
         connections: Connections,
         certificates: Certificates,
+        lessons: Lessons | None = None,
     ) -> None:
         self._watch = watch
         self._ledger = ledger
         self._connections = connections
         self._certificates = certificates
+        self._lessons = lessons or Lessons(ledger.clock)
+        self._asked: set[str] = set()
+        """Connections to services that asked for a certificate and have not answered yet."""
+        self._refused: set[str] = set()
+        """Connections that were turned away in the handshake."""
 
     @guarded("tls_clienthello")
     async def tls_clienthello(self, hello: tls.ClientHelloData) -> None:
         """Decide by the name whether to decrypt; have a certificate before the handshake."""
         name = heads.host_of(hello.client_hello.sni or "")
         caller = self._connections.callers.get(hello.context.client.id)
-        if self._watch.orders.wanted(name) is None:
+        process = caller.process if caller else None
+        orders = self._watch.orders
+        outcome = "passed" if name else "no_name"
+        lesson = self._lessons.find(process, name)
+        if orders.wanted(name) is None or lesson is not None:
+            service = orders.names.match(name) if name else None
+            if service and orders.rules.must_inspect(service, process):
+                self._ledger.note(caller, name, service, "must_inspect", MUST, action="block")
+                self._refused.add(hello.context.client.id)
+                self.turn_away(hello)
+                return
             hello.ignore_connection = True
-            self._ledger.seen(caller, name, "passed" if name else "no_name")
+            self._ledger.seen(caller, name, lesson.outcome if lesson else outcome)
             return
         try:
             await self._certificates.obtain(name)
@@ -80,10 +116,28 @@ class Threshold:
     def tls_failed_client(self, data: tls.TlsData) -> None:
         """Record that a client broke off the handshake: it may not trust the CA."""
         name = heads.host_of(data.conn.sni or "")
+        if data.context.client.id in self._refused:
+            return  # by us
         if service := self._watch.orders.wanted(name):
             caller = self._connections.callers.get(data.context.client.id)
-            why = "the client broke off the TLS handshake; it may not trust milecastle's CA"
-            self._ledger.note(caller, name, service, "client_refused_certificate", why)
+            process = caller.process if caller else None
+            why, action, lesson = REFUSED_CA, "alert", None
+            if self._watch.orders.rules.must_inspect(service, process):
+                why, action = f"{why}; {MUST}", "block"
+            elif self._may_pass(service):
+                said = any(word in (data.conn.error or "") for word in DISTRUST)
+                lesson = self._lessons.client_failed(process, name, said_why=said)
+            why += PASSES if lesson else ""
+            self._ledger.note(caller, name, service, "client_refused_certificate", why, action)
+
+    def client_disconnected(self, client: connection.Client) -> None:
+        """Forget a connection that was turned away."""
+        self._refused.discard(client.id)
+
+    def tls_start_server(self, data: tls.TlsData) -> None:
+        """Watch whether the service asks for a certificate; the addon before has made ``data``."""
+        if data.ssl_conn is not None:
+            data.ssl_conn.set_info_callback(watching(data.conn.id, self._asked))
 
     @guarded("notice")
     def tls_failed_server(self, data: tls.TlsData) -> None:
@@ -92,6 +146,28 @@ class Threshold:
         if "verify" not in (data.conn.error or ""):  # it was not us who broke it off
             caller = self._connections.callers.get(data.context.client.id)
             self._ledger.seen(caller, name, "upstream_refused")
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        """Note that a service answers, with or without a certificate."""
+        self._asked.discard(flow.server_conn.id)
+
+    @guarded("notice")
+    def server_disconnected(self, data: ServerConnectionHookData) -> None:
+        """Learn from a service that asked for a certificate and ended the connection instead."""
+        if data.server.id not in self._asked:
+            return
+        self._asked.discard(data.server.id)
+        name = heads.host_of(data.server.sni or "")
+        service = self._watch.orders.wanted(name)
+        if service and self._may_pass(service):
+            self._lessons.service_failed(name)
+            caller = self._connections.callers.get(data.client.id)
+            why = "the service asked for a client's certificate and ended the connection" + PASSES
+            self._ledger.note(caller, name, service, "upstream_refused", why)
+
+    def _may_pass(self, service: Service) -> bool:
+        """Whether connections to a service may pass where they can't be decrypted."""
+        return self._watch.orders.rules.on_failure(service) == "open"
 
     @guarded("notice")
     def server_connect(self, data: ServerConnectionHookData) -> None:

@@ -27,6 +27,7 @@ CODES: Mapping[str, str] = {
     "no_name": "the handshake names no host",
     "not_http": "it speaks neither TLS nor HTTP",
     "client_refused_certificate": "the client refused the CA",
+    "must_inspect": "the policy wants it inspected, and it could not be",
     "no_certificate": "there was no certificate for the name",
     "upstream_refused": "the service refused the handshake; it may want a client certificate",
     # said by the worker of an exchange
@@ -42,7 +43,9 @@ CODES: Mapping[str, str] = {
     "unreported": "there was no room to report it",
 }
 """What a reason is called in a database, and in a sentence."""
-NO_LOOK_WANTED = frozenset({"connection_closed", "malformed_request", "host_mismatch"})
+NO_LOOK_WANTED = frozenset(
+    {"connection_closed", "malformed_request", "host_mismatch", "must_inspect"}
+)
 """Errors of exchanges that never came to anything: nothing passed that could have been read."""
 
 

@@ -1,0 +1,84 @@
+"""What failed handshakes have taught: connections that can't be decrypted without breaking them.
+
+A program that trusts no CA but its own, or a service that wants a client's certificate, fails as
+long as somebody stands in between. After that was seen, such connections pass as they are, for a
+while; a program could feign it, so a lesson holds for one executable and one name only, ends, and
+is never learnt where the policy wants every byte inspected. Pure: the clock is an argument.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from milecastle.model import Process
+
+LASTS = 24 * 3600.0
+"""Seconds for which a lesson holds."""
+TIMES = 3
+"""Handshakes that have to be broken off without a word; an alert is believed at once."""
+WITHIN = 600.0
+"""Seconds within which they have to."""
+MOST = 10_000
+"""Lessons, and half-learnt ones, that are kept; the oldest go first."""
+ANYBODY = ""
+"""The program of lessons that are about the service."""
+
+type Key = tuple[str, str]
+"""Program and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    outcome: str
+    """What is told of connections that pass because of it: a word of `seen`."""
+    until: float
+    """Unix seconds."""
+
+
+def program_of(process: Process | None) -> str | None:
+    """Return what an executable is known by: its digest, else its path; None where unknown."""
+    return (process.sha256 or process.exe) if process else None
+
+
+class Lessons:
+    """All of them, in memory. ``clock`` gives Unix seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._learnt: OrderedDict[Key, Lesson] = OrderedDict()
+        self._seen: OrderedDict[Key, list[float]] = OrderedDict()
+
+    def find(self, process: Process | None, name: str) -> Lesson | None:
+        """Return the lesson that holds for a connection of this process to this name."""
+        for program in (ANYBODY, program_of(process)):
+            lesson = None if program is None else self._learnt.get((program, name))
+            if lesson and self._clock() < lesson.until:
+                return lesson
+        return None
+
+    def client_failed(self, process: Process | None, name: str, *, said_why: bool) -> Lesson | None:
+        """Take a handshake that the client broke off; return the lesson, if there is one now."""
+        program = program_of(process)
+        if program is None:
+            return None
+        now, key = self._clock(), (program, name)
+        times = [each for each in self._seen.pop(key, []) if now - each < WITHIN]
+        if said_why or len(times) + 1 >= TIMES:
+            return self._learn(key, "refused_ca")
+        self._seen[key] = [*times, now]
+        while len(self._seen) > MOST:
+            self._seen.popitem(last=False)
+        return None
+
+    def service_failed(self, name: str) -> Lesson:
+        """Take a connection that a service ended after it had asked for a certificate."""
+        return self._learn((ANYBODY, name), "wants_certificate")
+
+    def _learn(self, key: Key, outcome: str) -> Lesson:
+        lesson = self._learnt[key] = Lesson(outcome, self._clock() + LASTS)
+        self._learnt.move_to_end(key)
+        while len(self._learnt) > MOST:
+            self._learnt.popitem(last=False)
+        return lesson
