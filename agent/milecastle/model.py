@@ -159,6 +159,17 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class Owner:
+    """A process that holds a connection's socket."""
+
+    pid: int
+    comm: str
+    uid: int
+    user: str | None = None
+    exe: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Attribution:
     """Who opened a connection to which service, and how sure that is."""
 
@@ -169,6 +180,8 @@ class Attribution:
     grade: Grade
     why: str
     """The evidence in a few words."""
+    owners: tuple[Owner, ...] = ()
+    """Every process that holds the socket, where that was looked for and is not `process` alone."""
 
 
 # --- what was said ---------------------------------------------------------------------------

@@ -10,10 +10,11 @@ from tests.store.examples import make_record
 from milecastle import wire
 from milecastle.daemon import ledger as ledger_module
 from milecastle.daemon.ledger import CODES, OUTCOMES, SEEN, UNREAD
+from milecastle.host import Held
 from milecastle.kernel import Flow
 from milecastle.kernel.flows import UDP
 from milecastle.kernel.layout import Outcome, Reason
-from milecastle.model import Attribution, Connection, Endpoint, Grade, Process
+from milecastle.model import Attribution, Connection, Endpoint, Grade, Owner, Process
 from milecastle.store import coverage, listing
 
 ADA = Process(pid=77, comm="python3", uid=1000, user="ada", exe="/usr/bin/python3", started=1.0)
@@ -288,3 +289,41 @@ async def test_a_cookie_that_nobody_has_changes_nothing(ledger, listed):
     for cookie in (0, -1, 1 << 63, (1 << 64) - 1):
         ledger.seen(cookie, "api.openai.com", "decrypted")
     assert await listed() == []
+
+
+# --- sockets with a past, or with several owners -------------------------------------------------
+
+TWO = (Owner(77, "python3", 1000, "ada", "/usr/bin/python3"), Owner(78, "sh", 1000))
+
+
+@pytest.mark.parametrize("written", [False, True])
+async def test_the_owners_of_a_socket_are_in_the_list(ledger, connect, listed, written):
+    cookie = connect()
+    if written:
+        await listed()
+    ledger.shared(cookie, TWO)
+    (row,) = await listed()
+    assert [(one["pid"], one["exe"]) for one in row["owners"]] == [
+        (77, "/usr/bin/python3"), (78, None)
+    ]  # fmt: skip
+    connect()
+    assert (await listed())[0]["owners"] == []
+
+
+async def test_a_connection_older_than_the_agent_is_in_the_list(ledger, listed, states):
+    where = Connection(5, Endpoint("198.51.100.9", 443), 0, 0, 0, 0)
+    known = Attribution(where, ADA, "openai", Grade.TUPLE, "its socket", TWO)
+    ledger.older(Held(5, 1, 1000, "198.51.100.9", 443), known)
+    (row,) = await listed()
+    assert (row["grade"], row["outcome"]) == ("tuple", "direct")
+    assert row["reason"] == "it is older than the agent"
+    assert len(row["owners"]) == 2
+    assert await states() == [("openai", "metadata only", "it is older than the agent", 1)]
+
+
+async def test_the_addresses_of_the_last_day_are_remembered(ledger, connect, listed):
+    ledger.seen(connect("openai"), "api.anthropic.com", "decrypted")
+    await listed()
+    past = await ledger.write(lambda register: register.addresses(time.time() - 60))
+    assert past == {"198.51.100.9": "anthropic"}
+    assert await ledger.write(lambda register: register.addresses(time.time() + 60)) == {}

@@ -8,6 +8,8 @@ import os
 import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -284,6 +286,35 @@ def test_it_is_refused_also_while_no_worker_runs(lab: Lab, blocking: Agent):
 # --- nobody there --------------------------------------------------------------------------------
 
 
+HOLDING = """
+import os, socket, sys
+connection = socket.create_connection(("api.openai.com", 443))
+if not os.fork():
+    sys.stdin.read()  # the child has inherited the socket
+    os._exit(0)
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def holding(agent: Agent) -> subprocess.Popen[str]:
+    """A process that connects and keeps the connection, together with a child of its own."""
+    command = [sys.executable, "-I", "-c", HOLDING]
+    child = agent.lab.popen(command, cgroup=agent.cgroup, stdin=subprocess.PIPE)
+    child.stdout.readline()
+    return child
+
+
+def test_a_connection_that_a_child_inherited_has_both_owners(monitor: Agent):
+    with holding(monitor) as child:
+        assert until(lambda: bool(connections(monitor, child.pid)[0]["owners"]), 15)
+        (row,) = connections(monitor, child.pid)
+        child.stdin.close()
+    assert row["grade"] == "exact"
+    assert row["owners"][0]["pid"] == child.pid
+    assert len(row["owners"]) == 2
+
+
 def test_a_gap_is_a_row_with_its_times_and_refusals_outlive_it(lab: Lab):
     with Agent.up(lab, name="gap") as agent:
         agent.cli("refuse", "mistral")
@@ -291,6 +322,7 @@ def test_a_gap_is_a_row_with_its_times_and_refusals_outlive_it(lab: Lab):
         agent.kill()
         died = time.time()
         assert run(agent, curl(OPENAI, chat("nobody sees this")), trusting=False)[1] == 0
+        old = holding(agent)
         agent.start_again()
         back = time.time()
         gap = agent.objects("coverage")[0]
@@ -299,3 +331,12 @@ def test_a_gap_is_a_row_with_its_times_and_refusals_outlive_it(lab: Lab):
         assert gap["from"] <= died <= gap["to"] <= back
         assert run(agent, curl("https://api.mistral.ai/"))[1] == COULD_NOT_CONNECT
         assert [row["service"] for row in agent.objects("refuse")] == ["mistral"]
+
+        # a connection of that time is there with all who hold it, once its address is known again
+        assert run(agent, curl(OPENAI, chat("x")))[1] == 0
+        (row,) = connections(agent, old.pid)
+        with old:
+            old.stdin.close()
+        assert (row["grade"], row["outcome"], row["service"]) == ("tuple", "direct", "openai")
+        assert row["reason"] == "it is older than the agent"
+        assert len(row["owners"]) == 2

@@ -102,6 +102,9 @@ def conversation(
     )
     line = escaping.cut(escaping.line(title), terminal.width)
     terminal.line(terminal.paint(line, "bold"))
+    if owners := exchange.get("owners"):
+        held = (f"{one.get('pid')} {one.get('exe') or one.get('comm')}" for one in owners)
+        terminal.label("held by", ", ".join(held), "yellow")
     if error := exchange.get("error.type"):
         terminal.label("error", str(error), "red")
     new, resent = news(exchange, said)

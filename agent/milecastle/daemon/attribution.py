@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from milecastle.host import Biography, Chronicle, Image, ProcessTable
 from milecastle.kernel import Flow, Life, LifeKind
-from milecastle.model import Attribution, Connection, Endpoint, Grade, Process
+from milecastle.model import Attribution, Connection, Endpoint, Grade, Owner, Process
 
 REMEMBERED = 16384
 """Connections whose attribution is kept for their exchanges; the oldest goes first."""
@@ -89,6 +89,12 @@ class Attributor:
         if process is not known.process:
             known = self._known[cookie] = replace(known, process=process)
         return known
+
+    def add_owners(self, cookie: int, owners: tuple[Owner, ...]) -> None:
+        """Note that several processes hold a connection's socket."""
+        known = self._known.get(cookie)
+        if known is not None:
+            self._known[cookie] = replace(known, owners=owners)
 
     def add_hash(self, cookie: int, sha256: str) -> None:
         """Note the executable's hash, which takes longer to find than everything else."""

@@ -16,11 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from milecastle.catalogue import Catalogue, clients
-from milecastle.daemon import accounts, ceremony, cgroups, condition, preparing, selftest
+from milecastle.daemon import (
+    accounts,
+    ceremony,
+    cgroups,
+    condition,
+    preparing,
+    selftest,
+)
 from milecastle.daemon.archive import Archive
 from milecastle.daemon.attribution import Attributor
 from milecastle.daemon.checkpoint import open_listeners, open_unix
 from milecastle.daemon.control import Answers, Clients
+from milecastle.daemon.credibility import Credible, of_children, of_unit
 from milecastle.daemon.exclusions import Exclusions
 from milecastle.daemon.hashing import Hashing
 from milecastle.daemon.knowledge import USUAL_RULES, Knowledge
@@ -28,7 +36,7 @@ from milecastle.daemon.ledger import Ledger
 from milecastle.daemon.names import HOSTS_FILE, Names
 from milecastle.daemon.namespaces import Namespaces
 from milecastle.daemon.notify import notify
-from milecastle.daemon.peer import Peer, listen
+from milecastle.daemon.peer import listen
 from milecastle.daemon.pods import Pods
 from milecastle.daemon.recognition import Recognition
 from milecastle.daemon.recording import Recorder
@@ -36,14 +44,16 @@ from milecastle.daemon.refusals import Refusals
 from milecastle.daemon.reload import Watch
 from milecastle.daemon.restrictions import Restrictions
 from milecastle.daemon.rules import Rules
+from milecastle.daemon.sockets import Sockets, Told
 from milecastle.daemon.status import Status
 from milecastle.daemon.supervisor import Child
 from milecastle.daemon.tasks import accept, cancel_tasks, in_words, leaves
 from milecastle.daemon.tools import Offered
 from milecastle.daemon.workers import Shared, Workers
-from milecastle.host import Census, Chronicle, ExecutableHashes, ProcessTable, cgroup_path, has_ipv6
+from milecastle.host import Census, Chronicle, ExecutableHashes, ProcessTable, has_ipv6
 from milecastle.host.pods import PodTable
 from milecastle.kernel import Flow, Kernel, KernelUnavailable, Reason
+from milecastle.model import Owner
 from milecastle.settings import Settings
 from milecastle.shipped import PACKAGE
 from milecastle.store import Register, Store, Tools
@@ -58,8 +68,8 @@ ROUTES_SECONDS = 2.0
 FIRST_WORKER_SECONDS = 20.0
 UNREPORTED = ("flow_unreported", "record_unreadable")
 """Counters of connections that the kernel saw and could not tell of."""
-UNITS = {"worker": "milecastle-proxy", "pods": "milecastle-pods"}
-"""Under systemd, a child is believed by the unit that its cgroup belongs to."""
+PAST_SECONDS = 86_400.0
+"""For how long an address is remembered across starts, for connections older than the daemon."""
 
 type Announce = Callable[[dict[str, Any]], None]
 
@@ -180,12 +190,9 @@ class Daemon:
         chronicle = Chronicle(cgroups=cgroups.resolve("auto"))
         recognition = Recognition(clients.shipped())
         known_pods = pods.table if pods else PodTable()
+        processes = ProcessTable(self._hashes)
         self._attributor = Attributor(
-            ProcessTable(self._hashes),
-            chronicle,
-            self._service_of,
-            recognition,
-            known_pods.complete,
+            processes, chronicle, self._service_of, recognition, known_pods.complete
         )
         self._hashing = Hashing(self._hashes, self._attributor.add_hash)
         recorder = Recorder(
@@ -205,6 +212,14 @@ class Daemon:
         )
         stack.callback(self._namespaces.close)
         offered = Offered(tools, lambda kind, body: workers.tell(kind, body))
+        past = await ledger.write(lambda register: register.addresses(time.time() - PAST_SECONDS))
+        self._sockets = Sockets(
+            processes,
+            lambda: [namespace.descriptor for namespace in self._namespaces.served],
+            lambda address: self._service_of(kernel.service_at(address)) or past.get(address),
+            lambda one: self._namespaces.watches(one.pid) and one.uid != who.proxy_uid,
+            Told(self._shared, ledger.older),
+        )
         shared = Shared(
             kernel=kernel,
             attributor=self._attributor,
@@ -220,7 +235,7 @@ class Daemon:
             serving=self._progress,
             seen=ledger.seen,
         )
-        workers = Workers(shared, self._credible("worker", who.proxy_uid, exempt=True))
+        workers = Workers(shared, self._credible("worker", who.proxy_uid, kernel.exempt))
         self._status = Status(
             settings, self._rules, kernel, workers, names, self._namespaces, recorder, archive,
             self._custody, self._children, self._began, ledger, self._knowledge, pods,
@@ -263,6 +278,7 @@ class Daemon:
         stack.callback(Watch(files, self._files_changed).close)
         background(self._namespaces.follow())
         background(follow_routes(kernel, ports))
+        background(self._sockets.follow())
 
         await self._prove(test_cgroup)
         await self._refusals.begin()
@@ -293,27 +309,13 @@ class Daemon:
         if not status.outcome.passed:
             raise StartError(f"the self-test failed: {status.outcome.what}")
 
-    def _credible(self, name: str, uid: int, *, exempt: bool = False) -> Callable[[Peer], bool]:
-        """Return what decides whether a peer is a child of this name; ``exempt``: if it is, what it
-        connects is left alone.
-        """
-        if not self._external:
-            return lambda peer: (
-                peer.credentials.pid
-                in {child.pid for child in self._children if child.spec.name == name}
-            )
-        root = cgroups.resolve("auto")
-
-        def of_the_unit(peer: Peer) -> bool:
-            path = cgroup_path(peer.credentials.pid)
-            unit = path.rsplit("/", 1)[-1]
-            if peer.credentials.uid != uid or not unit.startswith(UNITS[name]):
-                return False
-            if exempt:
-                self._kernel.exempt(cgroups.identity(root / path.lstrip("/")))
-            return True
-
-        return of_the_unit
+    def _credible(
+        self, name: str, uid: int, exempt: Callable[[int], None] = lambda _cgroup: None
+    ) -> Credible:
+        """Return what decides whether a peer is a child of this name."""
+        if self._external:
+            return of_unit(name, uid, exempt)
+        return of_children(name, lambda: self._children)
 
     def _configuration(self, offered: Offered) -> Callable[[], dict[str, Any]]:
         """Return what workers are told at their hello; the policy is always the current one."""
@@ -372,9 +374,14 @@ class Daemon:
                 packet = {"what": event.kind.name.lower(), "data": event.data}
                 self._status.workers.tell_one("packet", packet)
 
+    def _shared(self, cookie: int, owners: tuple[Owner, ...]) -> None:
+        self._attributor.add_owners(cookie, owners)
+        self._ledger.shared(cookie, owners)
+
     def _connected(self, flow: Flow) -> None:
         attribution = self._attributor.attribute(flow)
         self._ledger.opened(flow, attribution)
+        self._sockets.opened(flow)
         process = attribution.process
         if process.exe and process.sha256 is None:
             self._hashing.want(flow.pid, flow.cookie)

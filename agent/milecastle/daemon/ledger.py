@@ -18,12 +18,13 @@ from typing import Any
 
 from milecastle.catalogue import SELFTEST, UNKNOWN_AI
 from milecastle.daemon.desk import Desk, settled
+from milecastle.host import Held
 from milecastle.kernel import Flow
 from milecastle.kernel.flows import UDP
 from milecastle.kernel.layout import Outcome, Reason
-from milecastle.model import Attribution, Service
+from milecastle.model import Attribution, Owner, Service
 from milecastle.store import Register, coverage, listing
-from milecastle.store.entries import Account, Called, Entry, Named, Noted, Opened
+from milecastle.store.entries import Account, Called, Entry, Named, Noted, Opened, Shared
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +129,32 @@ class Ledger:
         elif entry.protocol == "udp" and entry.outcome == "direct":
             entry.code = "quic"
         self._pending[flow.cookie] = (now + SETTLE_SECONDS, entry)
+
+    def older(self, held: Held, attribution: Attribution) -> None:
+        """Take a connection that was there before it could be seen."""
+        self._add(
+            Opened(
+                at=time.time(),
+                cookie=held.cookie,
+                process=attribution.process,
+                service=attribution.service,
+                address=held.address,
+                port=held.port,
+                protocol="tcp",
+                grade=attribution.grade.value,
+                outcome="direct",
+                code="older",
+                owners=attribution.owners,
+            )
+        )
+
+    def shared(self, cookie: int, owners: tuple[Owner, ...]) -> None:
+        """Take note that several processes hold the socket of a connection."""
+        waiting = self._pending.get(cookie)
+        if waiting is None:
+            self._add(Shared(cookie, owners))
+        else:
+            waiting[1].owners = owners
 
     def seen(self, cookie: int, name: str, what: str) -> None:
         """Take a worker's word on a redirected connection. ValueError: it is no such word."""

@@ -120,7 +120,7 @@ class Namespaces:
         if present is None:
             present = namespaces.of_processes(self._own)
         for inode, pids in present.items():
-            watched = filter(self._is_watched, pids)
+            watched = filter(self.watches, pids)
             if (first := next(watched, None)) is not None:
                 rest = watched if self._exclusions else ()  # else one process is enough
                 found[inode] = Sight(first, self._left_alone([first, *rest]))
@@ -168,7 +168,8 @@ class Namespaces:
         for inode in [*self._served, *self._alone]:
             self._give_up(inode)
 
-    def _is_watched(self, pid: int) -> bool:
+    def watches(self, pid: int) -> bool:
+        """Whether a process is in the watched cgroup or below."""
         return f"{unified_path(pid)}/".startswith(self._watched)
 
     def _left_alone(self, pids: Sequence[int]) -> bool | None:

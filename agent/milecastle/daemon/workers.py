@@ -16,6 +16,7 @@ from typing import Any
 from milecastle import policy, wire
 from milecastle.daemon.attribution import Attributor
 from milecastle.daemon.checkpoint import Listener
+from milecastle.daemon.credibility import Credible
 from milecastle.daemon.names import Names
 from milecastle.daemon.namespaces import Namespace, Namespaces
 from milecastle.daemon.peer import Peer
@@ -38,10 +39,6 @@ CHARGES = 50
 """Most charges of one request."""
 ANSWERS = 512
 """Most answers in one `names` frame that are looked at."""
-
-
-type Credible = Callable[[Peer], bool]
-"""Says whether a peer is one of our workers."""
 
 
 @dataclass(frozen=True, slots=True)

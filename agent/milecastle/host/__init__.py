@@ -10,8 +10,11 @@ from milecastle.host.cgroups import cgroup2_root, cgroup_path, unified_path
 from milecastle.host.chronicle import Biography, Chronicle, Image
 from milecastle.host.containers import Place, containers, place
 from milecastle.host.hashes import ExecutableHashes
+from milecastle.host.holders import Search, holders
+from milecastle.host.namespaces import within
 from milecastle.host.processes import ProcessTable
 from milecastle.host.routes import has_ipv6
+from milecastle.host.sockdiag import Held, connections
 from milecastle.host.sockets import netns_cookie, peer_credentials
 
 __all__ = [
@@ -20,15 +23,20 @@ __all__ = [
     "Chronicle",
     "Executable",
     "ExecutableHashes",
+    "Held",
     "Image",
     "Place",
     "ProcessTable",
+    "Search",
     "cgroup2_root",
     "cgroup_path",
+    "connections",
     "containers",
     "has_ipv6",
+    "holders",
     "netns_cookie",
     "peer_credentials",
     "place",
     "unified_path",
+    "within",
 ]

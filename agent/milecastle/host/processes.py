@@ -83,6 +83,15 @@ class ProcessTable:
             process = replace(process, sha256=digest)
         return process
 
+    def present(self, pid: int) -> Process | None:
+        """Return the process that has ``pid`` now, None if there is none."""
+        try:
+            status = (self._proc / str(pid) / "status").read_bytes()
+            uid = int(status[status.index(b"\nUid:") + 5 :].split(None, 1)[0])
+        except (OSError, ValueError, IndexError):
+            return None
+        return self.identify(pid, uid, time.monotonic_ns())
+
     def stat(self, pid: int) -> Stat | None:
         """Return what /proc/PID/stat says, None where there is no such process."""
         try:

@@ -146,6 +146,9 @@ class FakeKernel:
     def forget(self, address: str) -> None:
         self._addresses.pop(unpacked(packed(address)), None)
 
+    def service_at(self, address: str) -> int:
+        return self.addresses().get(unpacked(packed(address)), 0)
+
     def addresses(self) -> dict[str, int]:
         now = self._clock()
         return {address: n for address, (n, expires) in self._addresses.items() if expires >= now}

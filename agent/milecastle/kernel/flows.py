@@ -41,6 +41,11 @@ class Flow:
     source_port: int = 0
 
     @property
+    def established(self) -> bool:
+        """Whether it is a connection: TCP, and not refused."""
+        return self.protocol == TCP and self.outcome is not Outcome.REFUSED
+
+    @property
     def cut(self) -> bool:
         """Whether the connection was made before its name was seen, and then refused."""
         return self.reason is Reason.LATE_NAME and self.outcome is Outcome.REFUSED

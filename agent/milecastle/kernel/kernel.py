@@ -226,6 +226,12 @@ class Kernel:
     def forget(self, address: str) -> None:
         libbpf.delete(self._maps["addresses"], packed(address))
 
+    def service_at(self, address: str) -> int:
+        """Return the number of the service whose address this is now, 0 where it is nobody's."""
+        raw = libbpf.lookup(self._maps["addresses"], packed(address), ctypes.sizeof(Place))
+        place = Place.from_buffer_copy(raw) if raw else Place()
+        return int(place.service) if place.expires_ns >= time.monotonic_ns() else 0
+
     def addresses(self) -> dict[str, int]:
         """Return the addresses that are known now, with their services' numbers."""
         now = time.monotonic_ns()

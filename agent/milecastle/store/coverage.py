@@ -22,6 +22,7 @@ CODES: Mapping[str, str] = {
     "quic": "QUIC",
     "excluded": "the settings leave its network namespace alone",
     "late_name": "its address was not known; the name came with the handshake",
+    "older": "it is older than the agent",
     # said by the worker of a connection
     "not_listed": "the name is not in the catalogue",
     "no_name": "the handshake names no host",

@@ -93,9 +93,12 @@ MIGRATIONS = (
     """
     ALTER TABLE inventory ADD COLUMN host TEXT NOT NULL DEFAULT '';
     """,
+    """
+    ALTER TABLE connections ADD COLUMN owners TEXT NOT NULL DEFAULT '[]';
+    """,
 )
-"""``process`` is JSON. ``cookie`` is the socket cookie, as a signed number. ``code`` is a key of
-`coverage.CODES`. ``until`` is null where there is no end."""
+"""``process`` and ``owners`` are JSON. ``cookie`` is the socket cookie, a signed number. ``code``
+is a key of `coverage.CODES`. ``until`` is null where there is no end."""
 DESIGN = database.Design(
     MIGRATIONS,
     (

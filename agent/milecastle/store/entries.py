@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from milecastle.model import Process
+from milecastle.model import Owner, Process
 
 LONGEST = 1024
 """Characters of a path or a name that an inventory is kept by."""
@@ -69,6 +69,16 @@ class Opened:
     calls: int = 0
     host: str = ""
     """What the inventory tells apart within a service; "": nothing."""
+    owners: tuple[Owner, ...] = ()
+    """Every process that holds the socket, where that is known not to be one alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Several processes hold the socket of a connection that is written down already."""
+
+    cookie: int
+    owners: tuple[Owner, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +132,7 @@ class Called:
     host: str = ""
 
 
-type Entry = Opened | Named | Noted | Called
+type Entry = Opened | Shared | Named | Noted | Called
 
 
 def program_key(process: Process | None, service: str, host: str = "") -> tuple[str, ...]:

@@ -22,7 +22,7 @@ PAGE = 10_000
 
 CONNECTIONS = """
 SELECT c.number, c.at, p.process, c.service, c.name, c.address, c.port, c.protocol, c.grade,
-    c.outcome, c.code, c.calls
+    c.outcome, c.code, c.calls, c.owners
 FROM connections c JOIN processes p ON p.number = c.process
 WHERE c.number < :before AND (:uid IS NULL OR p.uid = :uid) ORDER BY c.number DESC LIMIT :limit
 """
@@ -52,7 +52,7 @@ def connections(
     size = 0
     with reading():
         for row in db.execute(CONNECTIONS, values):
-            size += len(row[2]) + 512
+            size += len(row[2]) + len(row[12]) + 512
             if size > ANSWER:
                 break
             found.append(connection(row))
@@ -62,7 +62,7 @@ def connections(
 def connection(row: tuple[Any, ...]) -> dict[str, Any]:
     """Return a row in the shape of ``connections --json``."""
     (number, at, process, service, name, address, port, protocol, grade, outcome, code,
-     calls) = row  # fmt: skip
+     calls, owners) = row  # fmt: skip
     who = orjson.loads(process)
     return {
         "id": number,
@@ -74,6 +74,7 @@ def connection(row: tuple[Any, ...]) -> dict[str, Any]:
         "name": name or None,
         "destination": {"address": address, "port": port},
         "protocol": protocol,
+        "owners": orjson.loads(owners),
         "grade": grade,
         "outcome": outcome,
         "reason": coverage.CODES.get(code, code) or None,

@@ -89,7 +89,7 @@ def show(db: sqlite3.Connection, prefix: str, uid: int | None) -> dict[str, Any]
     opened["children"] = [name for (name,) in children]
     for each in opened["exchanges"]:
         each.pop("steps", None)
-        each.pop("attribution", None)
+        each["owners"] = (each.pop("attribution", None) or {}).get("owners") or []
     return opened
 
 

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import orjson
 
-from milecastle.model import Process
+from milecastle.model import Owner, Process
 from milecastle.store import database, design
-from milecastle.store.entries import Called, Caller, Entry, Named, Noted, Opened, Refused
+from milecastle.store.entries import Called, Caller, Entry, Named, Noted, Opened, Refused, Shared
 from milecastle.store.tallies import Tallies
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ REMEMBERED = 8192
 
 NEW_CONNECTION = """
 INSERT INTO connections (at, cookie, process, service, name, address, port, protocol, grade,
-    outcome, code, calls) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)
+    outcome, code, calls, owners) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)
 """
 NEW_PROCESS = """
 INSERT INTO processes (key, uid, process) VALUES (?,?,?)
@@ -51,6 +51,12 @@ CORRECTED = """
 UPDATE connections SET service = ?, name = ?, outcome = ?, code = ?, calls = calls + ?
 WHERE number = (SELECT max(number) FROM connections WHERE cookie = ? AND number > ?)
     AND outcome IN ('redirected', 'passed through')
+"""
+
+
+SHARED = """
+UPDATE connections SET owners = ?
+WHERE number = (SELECT max(number) FROM connections WHERE cookie = ? AND number > ?)
 """
 
 
@@ -115,6 +121,8 @@ class Register:
         # what completes a connection comes after it, in this batch or in an earlier one
         corrections = [entry for entry in entries if isinstance(entry, Named)]
         self._connection.executemany(CORRECTED, map(self._correction, corrections))
+        shared = [entry for entry in entries if isinstance(entry, Shared)]
+        self._connection.executemany(SHARED, map(self._sharing, shared))
         tallies.write(self._connection)
         self._since_pruned += len(opened)
         if self._since_pruned >= STEP:
@@ -124,12 +132,15 @@ class Register:
         return (
             entry.at, signed(entry.cookie), self._process(entry.process), entry.service,
             entry.name, entry.address, entry.port, entry.protocol, entry.grade, entry.outcome,
-            entry.code, entry.calls,
+            entry.code, entry.calls, owners(entry.owners),
         )  # fmt: skip
 
     def _correction(self, entry: Named) -> tuple[object, ...]:
         told = (entry.service, entry.name, entry.outcome, entry.code, entry.calls)
         return (*told, signed(entry.cookie), self._earlier)
+
+    def _sharing(self, entry: Shared) -> tuple[object, ...]:
+        return owners(entry.owners), signed(entry.cookie), self._earlier
 
     def _process(self, process: Process) -> int:
         key = f"{process.pid} {process.started} {process.uid} {process.sha256} {process.exe}"
@@ -157,6 +168,15 @@ class Register:
         """Note that they still are; ``last``: and that from now on they are not."""
         row = "UPDATE lives SET lived = max(lived, ?), clean = ? WHERE number = ?"
         self._do(lambda: self._connection.execute(row, (now, last, self._life)), now)
+
+    def addresses(self, since: float) -> dict[str, str]:
+        """Return whose the addresses were that connections were made to since, by their names."""
+        query = """
+            SELECT DISTINCT address, service FROM connections
+            WHERE at > ? AND service IS NOT NULL AND name != '' ORDER BY number
+        """
+        with database.reading():
+            return dict(self._connection.execute(query, (since,)).fetchall())
 
     # --- services refused by hand ----------------------------------------------------------------
 
@@ -261,6 +281,11 @@ class Register:
         self._file = database.identity(self._path)
         self._processes.clear()
         self._life, self._earlier = None, 0
+
+
+def owners(of: Sequence[Owner]) -> str:
+    """Return the owners of a socket as the column has them."""
+    return orjson.dumps([asdict(each) for each in of]).decode()
 
 
 def signed(cookie: int) -> int:
