@@ -19,17 +19,24 @@ struct subject {
 	u32 uid;
 };
 
+/*
+ * By its number: where BCC does not see the helper in /proc/kallsyms (a daemon without CAP_SYSLOG), it
+ * puts bpf_probe_read() in its place, which programs on cgroups may not call.
+ */
+static long (*read_kernel)(void *to, u32 size, const void *from) =
+	(void *)BPF_FUNC_probe_read_kernel;
+
 static __always_inline u64 word_at(u64 base, u32 offset)
 {
 	u64 value = 0;
-	bpf_probe_read_kernel(&value, sizeof(value), (void *)(base + offset));
+	read_kernel(&value, sizeof(value), (void *)(base + offset));
 	return value;
 }
 
 static __always_inline u32 half_at(u64 base, u32 offset)
 {
 	u32 value = 0;
-	bpf_probe_read_kernel(&value, sizeof(value), (void *)(base + offset));
+	read_kernel(&value, sizeof(value), (void *)(base + offset));
 	return value;
 }
 
