@@ -17,6 +17,7 @@ from milecastle.daemon import preparing
 from milecastle.daemon.daemon import Daemon, StartError
 from milecastle.daemon.rules import Rules
 from milecastle.daemon.status import Status
+from milecastle.host import see_the_whole_tree
 from milecastle.model import Problem
 
 CANNOT_RUN = 1
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     if os.geteuid() != 0:
         return complain("milecastled needs root, to load BPF programs: run it with sudo")
+    see_the_whole_tree()
     configured, problems = read_settings(options.config)
     if configured is None:
         return complain(*map(str, problems))

@@ -6,7 +6,7 @@ for the executable behind ``/proc/PID/exe``, which is only hashed.
 """
 
 from milecastle.host.census import Census, Executable
-from milecastle.host.cgroups import cgroup2_root, cgroup_path, unified_path
+from milecastle.host.cgroups import cgroup2_root, cgroup_path, see_the_whole_tree, unified_path
 from milecastle.host.chronicle import Biography, Chronicle, Image
 from milecastle.host.containers import Place, containers, place
 from milecastle.host.hashes import ExecutableHashes
@@ -37,6 +37,7 @@ __all__ = [
     "netns_cookie",
     "peer_credentials",
     "place",
+    "see_the_whole_tree",
     "unified_path",
     "within",
 ]

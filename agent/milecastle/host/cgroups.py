@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from milecastle.host.containers import place
+
+FIRST = (1, 2)
+"""The first process, and the parent of the kernel's threads; the one may be closed to us."""
+
+
+def see_the_whole_tree(proc: Path = Path("/proc")) -> None:
+    """See cgroup paths as the first process does, where this one is in a cgroup namespace.
+
+    In a container with the host's pids /proc/PID/cgroup would say ``/../../other`` otherwise, and
+    not where a process is. To be called before there is another thread: setns() changes one.
+    """
+    for pid in FIRST:
+        with suppress(OSError), (proc / str(pid) / "ns" / "cgroup").open() as theirs:
+            if os.fstat(theirs.fileno()).st_ino != (proc / "self/ns/cgroup").stat().st_ino:
+                os.setns(theirs.fileno(), os.CLONE_NEWCGROUP)
+            return
 
 
 def cgroup2_root(mounts: Path = Path("/proc/self/mounts")) -> Path | None:
