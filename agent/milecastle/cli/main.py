@@ -50,7 +50,16 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "ca rotate": ("ca", "make a new CA"),
     "replay": ("replay", "inspect recorded traffic (HAR), without root or daemon"),
     "scan": ("scan", "inspect texts from standard input"),
+    "fingerprint add": ("fingerprint", "make passages of own documents known to the detectors"),
+    "fingerprint list": ("fingerprint", "what was indexed"),
+    "fingerprint remove": ("fingerprint", "look for one of them no longer"),
+    "canary add": ("canary", "make a word that is told of wherever it turns up"),
+    "canary list": ("canary", "the words that were made"),
+    "canary remove": ("canary", "look for one of them no longer"),
+    "tools list": ("tools", "servers that offered tools, and which of these changed"),
+    "tools accept": ("tools", "agree to a changed tool"),
     "rules list": ("rules", "detection rules"),
+    "rules check": ("rules", "list every problem of rule files of your own"),
     "rules test": ("rules", "run every rule against its own examples"),
 }
 """Name, module below milecastle.cli, and summary."""

@@ -44,8 +44,13 @@ def shipped_rules() -> Path:
 
 def rule_files(folders: Sequence[Path] = ()) -> list[tuple[str, str]]:
     """Return name and text of the shipped rule files and of those in further folders."""
+    return files_of((shipped_rules(), *folders))
+
+
+def files_of(folders: Sequence[Path]) -> list[tuple[str, str]]:
+    """Return name and text of the rule files in these folders; one may be a file itself."""
     files: list[Path] = []
-    for folder in (shipped_rules(), *folders):
+    for folder in folders:
         if not folder.exists():
             raise InputError(f"{folder} is not there")
         found = [folder] if folder.is_file() else sorted(folder.rglob("*.yaml"))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from milecastle.cli import faults, offline
 from milecastle.cli.command import Verb, json_option
 from milecastle.cli.policy import report, rules_option
 from milecastle.cli.terminal import BY_SEVERITY, Column, Terminal, plural
 
+USUAL = Path("/etc/milecastle/rules.d")
+"""Where the daemon looks for rules of the operator's own."""
 COLUMNS = (
     Column("RULE", least=20),
     Column("CATEGORY", least=6),
@@ -42,6 +45,35 @@ def show(options: argparse.Namespace, terminal: Terminal) -> int:
     return faults.FINE
 
 
+def check_arguments(parser: argparse.ArgumentParser) -> None:
+    """Read the arguments of ``rules check``."""
+    json_option(parser)
+    parser.add_argument(
+        "files", type=Path, nargs="*", metavar="FILE", help=f"files or folders ({USUAL})"
+    )
+
+
+def check(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Print what is wrong with own rules, beside the shipped ones: each is tried as well."""
+    from milecastle import detect
+
+    shipped, _ = detect.check(offline.rule_files())
+    given = options.files or [USUAL]
+    added, problems = detect.check(offline.files_of(given))
+    _, twice = detect.rules.joined(shipped, added)
+    problems = [*problems, *twice, *detect.try_rules(added)]
+    if options.json:
+        told = [{"file": each.file, "line": each.line, "what": each.what} for each in problems]
+        terminal.json({"rules": len(added), "problems": told})
+    elif problems:
+        report(problems, terminal)
+    else:
+        examples = sum(len(rule.matches) + len(rule.ignores) for rule in added)
+        count = f"{plural(len(added), 'rule')}, {plural(examples, 'example')}"
+        terminal.line(f"{count}: nothing is wrong with them")
+    return faults.BAD_INPUT if problems else faults.FINE
+
+
 def test_arguments(parser: argparse.ArgumentParser) -> None:
     """Read the arguments of ``rules test``."""
     json_option(parser)
@@ -67,6 +99,7 @@ def test(options: argparse.Namespace, terminal: Terminal) -> int:
 
 
 VERBS = {
+    "rules check": Verb(check_arguments, check, "  milecastle rules check own-rules.yaml"),
     "rules list": Verb(list_arguments, show, "  milecastle rules list --json | jq .id"),
     "rules test": Verb(
         test_arguments, test, "  milecastle rules test --rules /etc/milecastle/rules.d"

@@ -105,7 +105,7 @@ class Knowledge:
     def _read_rules(self) -> list[list[str]]:
         files: list[Path] = []
         for folder in self._folders:
-            files += sorted(folder.glob("*.yaml")) if folder.is_dir() else [folder]
+            files += sorted(folder.rglob("*.yaml")) if folder.is_dir() else [folder]
         found: list[list[str]] = []
         left = LARGEST
         for file in files[:MOST_FILES]:
