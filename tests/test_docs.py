@@ -8,6 +8,7 @@ import pytest
 from milecastle import settings, wire
 from milecastle.catalogue import clients, reading
 from milecastle.cli.main import COMMANDS
+from milecastle.detect.rulebook import WITHOUT
 from milecastle.policy import ACTIONS, asking, cases, conditions, document, merging
 from milecastle.yamldoc import Mapping, Scalar, Sequence, compose
 
@@ -72,6 +73,7 @@ NAMED = {
     ),
     "a command": ("docs/CLI.md", COMMANDS),
     "a detection rule": ("docs/RULES.md", detector_rules()),
+    "a rule without a file": ("docs/RULES.md", [rule for rule, *_ in WITHOUT]),
     "a request of a socket": (
         "docs/PRIVSEP.md",
         {**wire.WORKER, **wire.CONTROL, **wire.SIGNER, **wire.PODS, **wire.ANSWERS},

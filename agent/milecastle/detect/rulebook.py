@@ -52,13 +52,58 @@ RE2 has no look-around and no back-references, and is linear in the text whateve
 
 Checks: {checks}.
 
+## Rules of your own
+
+Put them into `/etc/milecastle/rules.d`, or what the setting `rules` names: `.yaml` files of this
+form, 500 files and 4 MB at most. The shipped files stay untouched, and an upgrade can't overwrite
+yours. A rule with the id of a shipped one is left out, and so is one with a mistake; the rest is
+used. Files are read again when they change; the workers go on with them within a second or two,
+while they serve.
+
+    milecastle rules check                      what is wrong with them, with file and line
+    milecastle rules list --rules FOLDER        all that would be in force
+    milecastle scan --rules FOLDER < texts      what they would find
+
+A label of the house is a rule of the category `marking`:
+
+```yaml
+category: marking
+severity: high
+rules:
+  - id: acme-internal
+    title: ACME's label for internal papers
+    source: https://intranet.acme.example/labels
+    pattern: '(?i)\bacme internal use\b'
+    matches: ['ACME internal use']
+    ignores: ['for internal use']
+```
+
+Canaries are such rules too; `milecastle canary add NAME` writes one and prints the word to plant.
+
+## Found without a rule file
+
+| rule | category | finds | severity |
+|---|---|---|---|
+{without}
 """
+
+WITHOUT: tuple[tuple[str, str, str, str], ...] = (
+    ("own-document", "document", "A passage of a file that was indexed", "medium, high"),
+    ("system-prompt-leak", "document", "A passage of the instructions in the answer", "medium"),
+    ("reads-then-sends", "tool", "A call that sends, after one that read a key file", "medium"),
+    ("tool-definition-changed", "tool", "A server's tool is not what it was first", "medium"),
+    ("tool-name-twice", "tool", "Two tools of one name with different definitions", "medium"),
+    ("tool-name-alike", "tool", "A tool's name looks like another one's", "high"),
+)
+"""Rules that need more than one text, or a file of the host's own."""
 
 
 def page(rules: Iterable[Rule]) -> str:
     """Return the page as Markdown."""
     ordered = sorted(rules, key=lambda rule: (rule.category, rule.file, rule.id))
-    parts = [HEAD.replace("{checks}", ", ".join(f"`{name}`" for name in sorted(CHECKS)))]
+    without = "\n".join(f"| `{rule}` | {' | '.join(rest)} |" for rule, *rest in WITHOUT)
+    head = HEAD.replace("{checks}", ", ".join(f"`{name}`" for name in sorted(CHECKS)))
+    parts = [head.replace("{without}", without)]
     parts.append(f"## All {len(ordered)} rules\n")
     for file, group in groupby(ordered, key=lambda rule: rule.file):
         parts.append(f"\n### {file}\n\n" + table(list(group)))
