@@ -29,7 +29,7 @@ class Module(Protocol):
 
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
-    "status": ("status", "is it working, since when, and what is less than it should be"),
+    "status": ("status", "is it working, since when, and what falls short"),
     "sessions": ("sessions", "who talked to which AI service"),
     "show": ("show", "one session as a conversation, with findings and verdicts"),
     "tail": ("tail", "exchanges as they come"),
@@ -43,14 +43,14 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "policy test": ("policy", "run the cases that stand beside a policy file"),
     "policy explain": ("policy", "what a policy would decide, rule by rule"),
     "policy diff": ("comparing", "what another policy would have made of past exchanges"),
-    "policy learn": ("learning", "propose a policy that allows what was seen and nothing else"),
+    "policy learn": ("learning", "propose a policy that allows what was seen, no more"),
     "trust env": ("trust", "variables that make clients trust the CA"),
     "run": ("trust", "start one command with these variables"),
     "ca path": ("ca", "the file of the CA's certificate"),
     "ca rotate": ("ca", "make a new CA"),
     "replay": ("replay", "inspect recorded traffic (HAR), without root or daemon"),
     "scan": ("scan", "inspect texts from standard input"),
-    "fingerprint add": ("fingerprint", "make passages of own documents known to the detectors"),
+    "fingerprint add": ("fingerprint", "have passages of own documents recognised"),
     "fingerprint list": ("fingerprint", "what was indexed"),
     "fingerprint remove": ("fingerprint", "look for one of them no longer"),
     "canary add": ("canary", "make a word that is told of wherever it turns up"),
