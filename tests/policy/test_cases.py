@@ -5,8 +5,10 @@ import pytest
 from tests.policy.making import found, policy, subject
 
 from milecastle import catalogue
-from milecastle.model import Severity
+from milecastle.detect.injection import RULE
+from milecastle.model import Severity, Standing
 from milecastle.policy import Seen, check, diff, override_schema, run_cases, schema
+from milecastle.policy.conditions import PROVENANCES
 
 CONFIG = Path(__file__).parents[2] / "config"
 CATALOGUE = catalogue.shipped()
@@ -38,6 +40,21 @@ def test_every_rule_of_a_preset_decides_a_case_or_is_matched_by_one(file):
     outcomes, _ = run_cases(made, file.with_suffix(".cases.yaml").read_text(), "cases")
     used = {rule for outcome in outcomes for rule in outcome.decision.rules}
     assert {rule.id for rule in made.rules} - used == set()
+
+
+@pytest.mark.parametrize("file", POLICIES, ids=lambda file: file.name)
+@pytest.mark.parametrize("severity", ["low", "medium"])  # what the classifier says at most
+def test_the_classifier_s_word_alone_changes_and_stops_nothing(file, severity):
+    made, _ = check(file.read_text(), file.name)
+    for provenance in PROVENANCES:
+        for direction in ("request", "response"):
+            suspected = found(
+                "injection", RULE, severity=severity, score=1.0, provenance=provenance
+            )
+            who = subject("azure-openai", direction=direction, standing=Standing.SANCTIONED)
+            decision = made.decide(who, [suspected] * 30)
+            assert decision.verdict.applied in {"allow", "alert"}
+            assert decision.edited == ()
 
 
 def test_the_shipped_policy_only_watches():
