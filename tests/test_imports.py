@@ -28,7 +28,7 @@ ROOMS = {
     "wire": Room("model", pure=True, packages="msgpack"),
     "yamldoc": Room("model", pure=True, packages="yaml"),
     "catalogue": Room("model yamldoc shipped", pure=True),
-    "providers": Room("model", pure=True, packages="orjson pypdf"),
+    "providers": Room("model", pure=True, packages="orjson pypdf brotli zstandard"),
     "detect": Room(
         "model yamldoc shipped",
         pure=True,

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from milecastle.cli import har
 from milecastle.model import ParseError
+from milecastle.providers import encodings
 
 
 def an_entry(**changes):
@@ -62,6 +63,34 @@ def test_gzip_that_a_recorder_left_is_undone(tmp_path):
     assert read_.content == b"hello"
 
 
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
+def test_every_coding_that_a_recorder_left_is_undone(tmp_path, coding):
+    text = b'{"choices": []}' * 20
+    packed = base64.b64encode(encodings.encode(text, coding)).decode()
+    entry = an_entry()
+    entry["response"]["headers"] = [{"name": "content-encoding", "value": coding}]
+    entry["response"]["content"] = {"text": packed, "encoding": "base64"}
+    entry["request"]["headers"].append({"name": "Content-Encoding", "value": coding})
+    entry["request"]["postData"] = {"text": packed, "encoding": "base64"}
+    (read_,) = read(tmp_path, entry)
+    assert read_.content == read_.body == text
+    assert "content-encoding" not in read_.head.headers
+
+
+def test_chunks_that_a_recorder_left_are_joined(tmp_path):
+    entry = an_entry()
+    entry["response"]["headers"] = [{"name": "Transfer-Encoding", "value": "chunked"}]
+    for text, expected in (
+        ("6\r\nhello \r\n5;x=y\r\nworld\r\n0\r\n\r\n", b"hello world"),
+        ('{"choices": []}', b'{"choices": []}'),
+        ("data: 5\r\n\r\n", b"data: 5\r\n\r\n"),
+        ("5\r\nhello world", b"5\r\nhello world"),
+    ):
+        entry["response"]["content"] = {"mimeType": "text/event-stream", "text": text}
+        (read_,) = read(tmp_path, entry)
+        assert read_.content == expected
+
+
 def test_a_gzip_bomb_is_refused_at_the_limit(tmp_path, monkeypatch):
     monkeypatch.setattr(har, "LARGEST_BODY", 1 << 20)
     packed = base64.b64encode(gzip.compress(bytes(4 << 20))).decode()
@@ -99,12 +128,17 @@ def test_websocket_messages_are_two_arrays(tmp_path):
         {"type": "send", "opcode": 1, "data": '{"type": "response.create"}'},
         {"type": "receive", "opcode": 1, "data": '{"type": "response.done"}'},
         {"type": "receive", "opcode": 2, "data": "AAAA"},
+        {
+            "type": "receive",
+            "opcode": 2,
+            "data": base64.b64encode(b'{"setupComplete":{}}').decode(),
+        },
         {"type": "send", "opcode": 1, "data": "not json"},
     ]
     (entry,) = read(tmp_path, an_entry(_webSocketMessages=messages))
     assert entry.socket
     assert json.loads(entry.body) == [{"type": "response.create"}, "not json"]
-    assert json.loads(entry.content) == [{"type": "response.done"}]
+    assert json.loads(entry.content) == [{"type": "response.done"}, {"setupComplete": {}}]
 
 
 def test_lone_surrogates_that_browsers_write_are_read(tmp_path):

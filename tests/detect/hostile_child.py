@@ -85,7 +85,7 @@ def json(rng: random.Random) -> None:
 
 
 def compressed(rng: random.Random) -> None:
-    from milecastle.proxy import encodings
+    from milecastle.providers import encodings
 
     data = bytearray(encodings.encode(b"plain words " * 50, rng.choice(("br", "zstd", "gzip"))))
     for _ in range(rng.randint(0, 5)):

@@ -27,7 +27,7 @@ from tests.proxy.lab import (
 )
 
 from milecastle.inspection import Block, Chunk, Forward
-from milecastle.proxy import encodings
+from milecastle.providers import encodings
 from milecastle.proxy.link import Listener
 
 NO = Block(403, {"content-type": "application/json"}, b'{"error": "no"}')

@@ -2,8 +2,8 @@
 
 Bounded in size; an entry that is not one becomes a Broken, and the others are read all the same.
 A HAR's bodies are already decoded (``content.text``), but its heads still name the encodings
-they came in: those headers are dropped unless the body shows that they hold. WebSocket messages
-stand in Chrome's ``_webSocketMessages``.
+they came in: those headers are dropped, and where a recorder left a body as it came, its encoding
+is undone. WebSocket messages stand in Chrome's ``_webSocketMessages``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import zlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,12 +22,13 @@ from urllib.parse import urlencode, urlsplit
 import orjson
 
 from milecastle.model import ParseError, RequestHead, ResponseHead
+from milecastle.providers import encodings
 
 LARGEST_FILE = 1 << 30
 LARGEST_BODY = 64 << 20
 MOST_HEADERS = 500
 DECODED = ("content-encoding", "transfer-encoding", "content-length")
-GZIP = b"\x1f\x8b"
+CHUNK = re.compile(rb"([0-9a-fA-F]{1,8})(?:;[^\r\n]{0,200})?\r\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,27 +191,64 @@ def text(value: object, where: str) -> bytes:
 
 
 def decoded(data: bytes, headers: Mapping[str, str]) -> bytes:
-    """Undo gzip where the recorder did not; text that is decoded already stays as it is."""
-    if headers.get("content-encoding", "").strip().lower() != "gzip" or data[:2] != GZIP:
+    """Undo the encodings that the recorder did not; text that is decoded already stays as it is."""
+    if "chunked" in headers.get("transfer-encoding", "").lower():
+        data = joined(data)
+    header = headers.get("content-encoding", "")
+    if not header or readable(data):
         return data
-    unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
     try:
-        result = unpacker.decompress(data, LARGEST_BODY)
-    except zlib.error:
-        raise ParseError("a body that is not the gzip it says it is") from None
-    if unpacker.unconsumed_tail:
-        raise ParseError(f"a body that unpacks to over {LARGEST_BODY} bytes")
-    return result
+        return encodings.decode(data, header, LARGEST_BODY)
+    except ParseError as error:
+        if "limit" in str(error):
+            raise ParseError(f"a body that unpacks to over {LARGEST_BODY} bytes") from None
+        return data
+
+
+def readable(data: bytes) -> bool:
+    """Tell whether these bytes are text, so that nothing is left to undo."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return False
+    return not any(ord(each) < 9 for each in text[:200])
+
+
+def joined(data: bytes) -> bytes:
+    """Return a body without the frames of HTTP's chunks; as it is where it has none."""
+    pieces: list[bytes] = []
+    at = 0
+    while match := CHUNK.match(data, at):
+        size = int(match[1], 16)
+        if size == 0:
+            return b"".join(pieces)
+        pieces.append(data[match.end() : match.end() + size])
+        at = match.end() + size
+        if data[at : at + 2] != b"\r\n":
+            break
+        at += 2
+    return data
 
 
 def spoken(messages: Sequence[object], direction: str) -> bytes:
-    """Return one direction of a WebSocket session: a JSON array, binary messages left out."""
-    kept = []
+    """Return one direction of a WebSocket session: a JSON array of its messages.
+
+    Some services send JSON as binary messages, which a HAR holds as base64; what is no JSON of
+    these (sound) is left out.
+    """
+    kept: list[Any] = []
     for message in messages:
         match message:
-            case {"type": kind, "opcode": 1, "data": str(data)} if kind == direction:
-                try:
-                    kept.append(loads(data.encode("utf-8", "surrogatepass")))
-                except ValueError:
-                    kept.append(data)
+            case {"type": kind, "opcode": 2, "data": str(data)} if kind == direction:
+                kept += document(data, binary=True)
+            case {"type": kind, "data": str(data)} if kind == direction:
+                kept += document(data, binary=False)
     return json.dumps(kept).encode() if kept else b""
+
+
+def document(data: str, *, binary: bool) -> list[Any]:
+    """Return what one message says: its JSON or its text; nothing of other binary data."""
+    try:
+        return [loads(base64.b64decode(data) if binary else data.encode("utf-8", "surrogatepass"))]
+    except ValueError:
+        return [] if binary else [data]

@@ -132,11 +132,12 @@ def follow(inspection: Inspection, entry: har.Entry) -> None:
 
 
 def as_request(entry: har.Entry) -> RequestHead:
-    """Return the head to recognise an entry by; a WebSocket session is read like a POST."""
+    """Return the head to recognise an entry by; a WebSocket session's opens one."""
     if not entry.socket:
         return entry.head
-    headers = {**entry.head.headers, "content-type": "application/json"}
-    return RequestHead("POST", entry.head.host, entry.head.path, headers)
+    kept = {"upgrade": "websocket", "content-type": "application/json"}
+    headers = {**entry.head.headers, **kept}
+    return RequestHead("GET", entry.head.host, entry.head.path, headers)
 
 
 def service_of(inspection: Inspection, catalogue: Catalogue, entry: har.Entry) -> str:

@@ -72,7 +72,7 @@ def event(answer: Answer, name: str, value: Json) -> None:
     elif kind == "response.created":
         answer.begin_turn()
         openai_responses.event(answer, name, value)
-    elif kind == "response.done":
+    elif kind in openai_responses.TERMINAL:
         before, answer.usage = answer.usage, Usage()
         openai_responses.event(answer, name, value)
         answer.usage = usage.sum_of(before, answer.usage)

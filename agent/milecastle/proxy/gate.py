@@ -15,7 +15,8 @@ from mitmproxy import connection, http
 from milecastle.catalogue import UNKNOWN
 from milecastle.inspection import Block, Context
 from milecastle.model import Direction, RequestHead, ResponseHead
-from milecastle.proxy import answers, counting, encodings, guard, heads, messages, passage
+from milecastle.providers import encodings
+from milecastle.proxy import answers, counting, guard, heads, messages, passage
 from milecastle.proxy.conversations import Conversations
 from milecastle.proxy.counting import Counter
 from milecastle.proxy.guard import ForeseenError, guarded

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from milecastle.inspection import Chunk
+from milecastle.providers.encodings import Chain
 from milecastle.proxy import guard
-from milecastle.proxy.encodings import Chain
 from milecastle.proxy.orders import Inspection
 from milecastle.proxy.passage import Passage
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from milecastle.model import ParseError
-from milecastle.proxy.encodings import ENCODERS, Chain, codings, decode, encode
+from milecastle.providers.encodings import ENCODERS, Chain, codings, decode, encode
 
 NAMES = sorted(ENCODERS)
 
