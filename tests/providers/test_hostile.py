@@ -193,7 +193,7 @@ def test_deep_nesting_is_refused_everywhere(name):
         stream.feed(b'data: {"v":' + b"[" * 900 + b"]" * 900 + b"}\n\n")
 
 
-LONG = 1 << 19
+LONG = 1 << 17
 
 
 @pytest.mark.parametrize(
@@ -221,6 +221,8 @@ def test_a_long_string_anywhere_takes_linear_time(text):
             "choices": [{"message": {"content": text, "tool_calls": [{"function": {
                 "name": text, "arguments": text}}]}}],
             "output": [{**document, "type": "message", "content": [document]}],
+            text: text,
+            "metadata": {text[:60]: "x", text[:60] + ":": "y"},
         }
     ).encode()  # fmt: skip
     head = RequestHead("POST", "h", "/v1/x", {"content-type": "application/json"})
@@ -230,7 +232,7 @@ def test_a_long_string_anywhere_takes_linear_time(text):
         exchange = providers.parse_request(wire, head, body)
         providers.segments(exchange, "request")
         providers.parse_response(exchange, ResponseHead(200, head.headers), body)
-    assert time.process_time() - began < 8
+    assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize(

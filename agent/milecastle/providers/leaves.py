@@ -21,7 +21,8 @@ LONGEST_WORD = 100
 SECRET = 16
 """Shorter strings without words are too short to be a credential."""
 LONG_KEY = 32
-"""Keys longer than this are leaves too."""
+"""Keys longer than this are leaves too, but for names of many words."""
+LONGEST_NAME = 200
 
 _WORDS_OF_FORMATS = """
 role type id object model status content_type
@@ -63,7 +64,7 @@ _WORD = re.compile(
 )
 """Words of the formats, and identifiers that providers and SDKs make. Anything else, a key of some
 cloud under ``id``, is content."""
-_NAME = re.compile(r"[A-Za-z]{1,24}(?:_?[A-Za-z]{1,24}){0,8}")
+_NAME = re.compile(r"[A-Za-z]++(?:_[A-Za-z]++){0,8}+")
 _CODED = re.compile(r"[A-Za-z0-9+/_=-]*")
 _PROSE = re.compile(r"(?<![^\W\d_])[^\W\d_]{2,}+[\s,;:.!?]++[^\W\d_]{2}")
 
@@ -121,7 +122,8 @@ def may_have_prose(raw: bytes) -> bool:
 def is_telling(key: str) -> bool:
     """Tell whether a key is long enough, or enough like prose, to be content itself."""
     return (
-        (len(key) > LONG_KEY and _NAME.fullmatch(key) is None)
+        len(key) > LONGEST_NAME
+        or (len(key) > LONG_KEY and _NAME.fullmatch(key) is None)
         or not key.isprintable()
         or (" " in key)
     )
