@@ -29,6 +29,14 @@ def closed_daemon(daemon, run_dir):
     run_dir.chmod(0o755)
 
 
+@pytest.mark.parametrize(("ready", "code"), [(True, 0), (False, 1)])
+def test_a_probe_is_told_whether_it_works(cli, daemon, ready, code):
+    daemon(status={"ready": ready})
+    assert cli("status")[0] == 0
+    assert cli("status", "--ready")[0] == code
+    assert cli("status", "--ready", "--json")[0] == code
+
+
 def test_permission_denied_names_the_group(closed_daemon, as_nobody, cli):
     code, _, err = cli("status")
     assert code == 3

@@ -134,7 +134,7 @@ def test_a_refused_token_is_named(served):
 
 
 def test_a_missing_grant_is_named(served):
-    assert "rbac.yaml" in failing(served, status=403)
+    assert "10-rbac.yaml" in failing(served, status=403)
 
 
 def test_a_server_that_fails_is_named(served):

@@ -15,20 +15,24 @@ from milecastle.cli.terminal import Terminal, duration, plural, size
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Read the arguments of ``status``."""
     json_option(parser)
+    parser.add_argument(
+        "--ready", action="store_true", help="exit with 1 unless AI traffic is intercepted now"
+    )
 
 
 def status(options: argparse.Namespace, terminal: Terminal) -> int:
-    """Print the daemon's state. Exit code 0 also where it is not ready: the text says so."""
+    """Print the daemon's state. Without --ready 0 also where it is not: the text says so."""
     with Control(options.run_dir) as control:
         told = control.request("status")
+    ready = told.get("ready") is True
+    code = faults.FINE if ready or not options.ready else faults.FINDINGS
     if options.json:
         terminal.json(told)
-        return faults.FINE
-    ready = told.get("ready") is True
+        return code
     word = terminal.paint("ready", "green") if ready else terminal.paint("not ready", "red")
     terminal.line(f"milecastle is {word}")
     terminal.fields(summary(told), indent=2)
-    return faults.FINE
+    return code
 
 
 def summary(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -35,7 +35,7 @@ SHORTEST_PAUSE = 1.0
 """Between two questions, whoever waits for the answer."""
 ADVICE = {
     401: ": it does not accept the token",
-    403: ": the token may not read pods, which config/kubernetes/rbac.yaml grants",
+    403: ": the token may not read pods, which config/kubernetes/10-rbac.yaml grants",
     404: ": there are no pods to read; is that the right server?",
 }
 
