@@ -14,7 +14,7 @@
  * Not read: a hello over HELLO_BYTES, one whose segments leave out of order, ECH's inner name.
  */
 
-#define HELLO_BYTES 4096
+#define HELLO_BYTES 8192
 #define HELLOS 1024
 #define HELLO_TTL 3600
 #define RECORD_HEADER 5
@@ -48,7 +48,7 @@ static __always_inline u32 hello_widened(struct hello *h, u32 value)
 
 static __always_inline u64 in_hello(u64 index)
 {
-	asm volatile("%0 &= 8191" : "+r"(index));
+	asm volatile("%0 &= 16383" : "+r"(index));
 	return index;
 }
 
@@ -277,10 +277,10 @@ static __always_inline int hello_leaves(struct __sk_buff *skb, u32 offset)
 	if (length > HELLO_BYTES)
 		length = HELLO_BYTES;
 	length -= 1;
-	asm volatile("%0 &= 4095" : "+r"(length));
+	asm volatile("%0 &= 8191" : "+r"(length));
 	length += 1;
 	room = place_in_hello;
-	asm volatile("%0 &= 4095" : "+r"(room));
+	asm volatile("%0 &= 8191" : "+r"(room));
 	if (bpf_skb_load_bytes(skb, payload, h->bytes + room, length))
 		return ALLOW;
 	if (place_in_hello + length > h->have)

@@ -26,6 +26,7 @@
 #define ARGUMENT_BYTES 1024 /* of a program's arguments; the rest is cut off */
 #define MOST_LEVELS 32	 /* depth of a cgroup below the root that is looked at */
 #define PACKET_BYTES 4096 /* of a packet that goes to user space; the rest is cut off */
+#define MOST_PIECES 4	  /* records that one TCP segment is handed over in */
 
 /* What is to be done with connections to a service: `services`, by number. */
 enum flag {
@@ -208,7 +209,8 @@ struct question {
 };
 
 enum packet_kind {
-	PACKET_DNS = 1, /* the payload of a UDP datagram from port 53 */
+	PACKET_DNS = 1,	       /* a whole message from port 53 */
+	PACKET_DNS_STREAM = 2, /* a TCP segment from port 53 that is not one whole message */
 };
 
 /* Records of `packet_ring`: bytes that the worker has to parse. */
@@ -218,7 +220,7 @@ struct packet {
 	__u32 kind;  /* enum packet_kind */
 	__u32 total; /* length before it was cut */
 	__u32 length; /* of `data` that is filled */
-	__u32 unused;
+	__u32 sequence; /* PACKET_DNS_STREAM: TCP's number of the first byte */
 	__u8 data[PACKET_BYTES];
 };
 

@@ -9,7 +9,7 @@
  */
 
 /* Hand the payload to user space as it is. */
-static __always_inline void hand_over(struct __sk_buff *skb, u32 offset, u32 kind)
+static __always_inline void hand_over(struct __sk_buff *skb, u32 offset, u32 kind, u32 sequence)
 {
 	u32 total = skb->len - offset;
 	struct packet *packet;
@@ -28,7 +28,7 @@ static __always_inline void hand_over(struct __sk_buff *skb, u32 offset, u32 kin
 	packet->seen_ns = bpf_ktime_get_ns();
 	packet->kind = kind;
 	packet->total = total;
-	packet->unused = 0;
+	packet->sequence = sequence;
 	/* The verifier wants 1 .. PACKET_BYTES; LLVM would drop a mask that it can prove redundant. */
 	length = (total > PACKET_BYTES ? PACKET_BYTES : total) - 1;
 	asm volatile("%0 &= %1" : "+r"(length) : "i"(PACKET_BYTES - 1));
@@ -50,44 +50,50 @@ static __always_inline void answer_arrives(struct __sk_buff *skb, u32 offset, u3
 	if (!was_asked(skb, id))
 		count(COUNT_DNS_UNASKED);
 	else if (!read_answer(skb, offset))
-		hand_over(skb, offset, PACKET_DNS);
+		hand_over(skb, offset, PACKET_DNS, 0);
 }
 
-/* Where the DNS message of a TCP segment begins: behind its length (RFC 1035, 4.2.2); or 0. */
-static __always_inline u32 message_in_segment(struct __sk_buff *skb, u32 offset)
+/*
+ * A TCP segment from a resolver. A message behind its length (RFC 1035, 4.2.2) that fills it is
+ * read here; pieces of messages, and several, are put together in user space.
+ */
+static __always_inline void segment_arrives(struct __sk_buff *skb, u32 offset)
 {
-	u8 *size = linear(skb, offset + 12, 1), length[2];
+	u8 *head = linear(skb, offset, 13), length[2];
+	u32 sequence;
 
-	if (!size)
-		return 0;
-	offset += (*size >> 4) * 4;
+	if (!head)
+		return;
+	sequence = two_bytes(head + 4) << 16 | two_bytes(head + 6);
+	offset += (head[12] >> 4) * 4;
 	if (skb->len <= offset)
-		return 0; /* nothing but an acknowledgement */
-	if (bpf_skb_load_bytes(skb, offset, length, sizeof(length)) ||
-	    two_bytes(length) != skb->len - offset - 2) {
-		count(COUNT_DNS_SPLIT);
-		return 0;
+		return; /* nothing but an acknowledgement */
+	if (!bpf_skb_load_bytes(skb, offset, length, sizeof(length)) &&
+	    two_bytes(length) == skb->len - offset - 2) {
+		answer_arrives(skb, offset + 2, STREAM);
+		return;
 	}
-	return offset + 2;
+	count(COUNT_DNS_SPLIT);
+	for (u32 piece = 0; piece < MOST_PIECES; piece++) {
+		if (skb->len <= offset || !was_asked(skb, STREAM))
+			return;
+		hand_over(skb, offset, PACKET_DNS_STREAM, sequence);
+		offset += PACKET_BYTES;
+		sequence += PACKET_BYTES;
+	}
 }
 
 int ingress(struct __sk_buff *skb)
 {
-	u32 offset, id = STREAM;
+	u32 offset;
 	u8 protocol = carried(skb, &offset), head[2];
 
 	if ((protocol != IPPROTO_UDP && protocol != IPPROTO_TCP) || port_at(skb, offset) != DNS)
 		return ALLOW;
-	if (protocol == IPPROTO_UDP) {
-		offset += UDP_HEADER;
-		if (bpf_skb_load_bytes(skb, offset, head, sizeof(head)))
-			return ALLOW;
-		id = two_bytes(head);
-	} else {
-		offset = message_in_segment(skb, offset);
-	}
-	if (offset)
-		answer_arrives(skb, offset, id);
+	if (protocol == IPPROTO_TCP)
+		segment_arrives(skb, offset);
+	else if (!bpf_skb_load_bytes(skb, offset + UDP_HEADER, head, sizeof(head)))
+		answer_arrives(skb, offset + UDP_HEADER, two_bytes(head));
 	return ALLOW;
 }
 

@@ -72,7 +72,7 @@ HOSTILE = {
     "address of three bytes": HEAD + b"\0\x01\0\0\0\0\x01a\0\0\x01\0\x01"
     b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x03\x01\x02\x03",
     "too short": b"\0" * 11,
-    "too long": REAL + b"\0" * 4096,
+    "too long": REAL + b"\0" * (1 << 14),
     "name with a space": HEAD + b"\0\x01\0\0\0\0\x03a b\0\0\x01\0\x01"
     b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\x01\x02\x03\x04",
 }

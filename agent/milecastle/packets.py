@@ -18,8 +18,8 @@ logging.getLogger("scapy").setLevel(logging.CRITICAL)  # it reports every hostil
 
 from scapy.layers.dns import DNS  # noqa: E402
 
-DNS_LARGEST = 4096
-"""Bytes of a UDP payload; EDNS answers over this are not sent in practice (RFC 9715)."""
+DNS_LARGEST = 1 << 14
+"""Bytes of a message. Over UDP there are not 4,096 in practice (RFC 9715); TCP has the signed."""
 QUESTIONS = 4
 ANSWERS = 96
 HELLO_LARGEST = 1 << 16

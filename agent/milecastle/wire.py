@@ -88,7 +88,9 @@ WORKER: Mapping[str, Row] = {
         "daemon", "serving", 8 << 20, {"rules": list, "documents": list}, descriptors=64
     ),
     "sealed": Row("daemon", "serving", 1 << 18, {"server": str, "seals": dict}),
-    "packet": Row("daemon", "serving", 1 << 16, {"what": str, "data": bytes}),
+    "packet": Row(
+        "daemon", "serving", 1 << 16, {"what": str, "data": bytes, "connection": int, "at": int}
+    ),
     "listen": Row(
         "daemon", "serving", 1 << 10, {"family": int, "port": int, "netns": int}, descriptors=1
     ),

@@ -129,11 +129,31 @@ def test_what_is_no_hello_goes_its_way(named, data):
     assert named.flows() == []
 
 
+def long_hello(name: str, before: int) -> bytes:
+    """A ClientHello with so many bytes of other extensions before its name (GREASE, key shares)."""
+
+    def counted(width: int, data: bytes) -> bytes:
+        return len(data).to_bytes(width, "big") + data
+
+    sni = counted(2, b"\0" + counted(2, name.encode()))
+    shares = [b"\x00\x33" + counted(2, bytes(size)) for size in (before - 1225, 1217)]
+    extensions = b"".join([b"\x5a\x5a\0\0", *shares, b"\0\0" + counted(2, sni)])
+    body = b"\x03\x03" + bytes(32) + counted(1, bytes(32)) + counted(2, bytes(32)) + b"\1\0"
+    return b"\x16\x03\x01" + counted(2, b"\1" + counted(3, body + counted(2, extensions)))
+
+
+@pytest.mark.parametrize("before", [1300, 4000, 7900])
+@pytest.mark.parametrize("segment", [1400, 65536])
+def test_a_name_behind_large_key_shares_is_read(named, before, segment):
+    whole = long_hello("api.service.test", before)
+    pieces = [whole[i : i + segment] for i in range(0, len(whole), segment)]
+    assert says(talk(named, SERVICE4, *pieces)) == "sent"
+    assert [flow.service for flow in named.flows(1)] == [SERVICE]
+
+
 def test_a_hello_that_is_too_long_is_counted(named):
     before = named.counted(Counter.HELLO_UNREADABLE)
-    record = b"\x16\x03\x01\x20\x00\x01\x00\x1f\xfc\x03\x03" + bytes(32) + b"\x20" + bytes(32)
-    record += b"\x1f\x00" + bytes(8000)
-    assert says(talk(named, SERVICE4, record)) == "sent"
+    assert says(talk(named, SERVICE4, long_hello("api.service.test", 8200))) == "sent"
     assert named.flows() == []
     assert named.counted(Counter.HELLO_UNREADABLE) == before + 1
 

@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from milecastle import packets
-from milecastle.kernel import Packet
+from milecastle.kernel import Packet, PacketKind
 from milecastle.kernel.layout import Counter
 from milecastle.model import ParseError
+from milecastle.proxy.dns_stream import DnsStreams
 
 from .conftest import SERVICE
 from .lab import CLIENT, entering
@@ -247,12 +248,31 @@ def test_answers_over_tcp_are_read_too(resolver):
     assert resolver.handed_over() == [many]
 
 
-def test_an_answer_that_is_split_over_segments_is_counted(resolver):
+@pytest.mark.parametrize("cut", [1, 2, 20])
+def test_an_answer_that_is_split_over_segments_is_handed_over_in_order(resolver, cut):
     data = answer("api.service.test", address(HEX4))
+    sent = len(data).to_bytes(2, "big") + data
     before = resolver.gate.counted(Counter.DNS_SPLIT)
-    assert resolver.stream(len(data).to_bytes(2, "big"), data) == {}
-    assert resolver.gate.counted(Counter.DNS_SPLIT) >= before + 1
-    assert resolver.handed_over() == []
+    assert resolver.stream(sent[:cut], sent[cut:]) == {}
+    assert resolver.gate.counted(Counter.DNS_SPLIT) == before + 2
+    assert put_together(resolver) == [data]
+
+
+def test_several_answers_in_one_segment_and_long_ones_are_handed_over_whole(resolver):
+    answers = [answer("api.service.test", address(HEX4), tail=bytes(n)) for n in (0, 5, 9000)]
+    resolver.stream(b"".join(len(one).to_bytes(2, "big") + one for one in answers))
+    assert put_together(resolver) == answers
+
+
+def put_together(resolver) -> list[bytes]:
+    streams = DnsStreams()
+    segments = [event for event in resolver.gate.kernel.events() if isinstance(event, Packet)]
+    assert {event.kind for event in segments} == {PacketKind.DNS_STREAM}
+    return [
+        message
+        for event in segments
+        for message in streams.feed(event.cookie, event.sequence, event.data)
+    ]
 
 
 LOOK_UP_THEN_CONNECT = """

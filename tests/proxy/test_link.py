@@ -22,7 +22,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.policies: list[tuple[tuple[str, str], ...]] = []
-        self.packets: list[tuple[str, bytes]] = []
+        self.packets: list[tuple[str, bytes, int, int]] = []
         self.known: list[object] = []
         self.seals: list[tuple[str, dict]] = []
         self.chains: list[str] = []
@@ -42,8 +42,8 @@ class Heard:
     def sealed(self, server, seals):
         self.seals.append((server, seals))
 
-    def packet(self, what, data):
-        self.packets.append((what, data))
+    def packet(self, what, data, connection, at):
+        self.packets.append((what, data, connection, at))
 
     def listen(self, listener):
         self.listeners.append(listener)
@@ -145,13 +145,13 @@ async def test_policies_and_packets_are_handed_on(daemon):
     daemon.send(0, "chain", {"pem": "c"})
     daemon.send(0, "knowledge", {"rules": [["f", "t"]], "documents": []})
     daemon.send(0, "sealed", {"server": "s", "seals": {"add": "a"}})
-    daemon.send(0, "packet", {"data": b"d", "what": "dns"})
+    daemon.send(0, "packet", {"data": b"d", "what": "dns", "connection": 7, "at": 9})
     async with asyncio.timeout(2):
         while not heard.packets:
             await asyncio.sleep(0.01)
     assert (heard.policies, heard.packets) == (
         [(("f", "t"), ("g", "u"))],
-        [("dns", b"d")],
+        [("dns", b"d", 7, 9)],
     )
     assert heard.chains == ["c"]
     assert [told.rules for told in heard.known] == [(("f", "t"),)]

@@ -178,8 +178,16 @@ async def test_a_worker_serves_inspects_reports_and_ends_with_the_daemon(tmp_pat
         assert KEY not in json.dumps(post.records)
         # a packet is read
         data = DNS(qr=1, qd=[DNSQR(qname=HOST)], an=[DNSRR(rrname=HOST, rdata="198.51.100.9")])
-        post.daemon.send(0, "packet", {"what": "dns", "data": bytes(data)})
-        post.daemon.send(0, "packet", {"what": "dns", "data": b"garbage"})
+        whole = {"what": "dns", "connection": 0, "at": 0}
+        post.daemon.send(0, "packet", {**whole, "data": b"garbage"})
+        post.daemon.send(0, "packet", {**whole, "data": bytes(data)})
+        await post.until(lambda: [HOST, ["198.51.100.9"], 0] in post.names)
+        # so is an answer over TCP in two segments
+        post.names.clear()
+        piece = {"what": "dns_stream", "connection": 5}
+        sent = len(data).to_bytes(2, "big") + bytes(data)
+        post.daemon.send(0, "packet", {**piece, "data": sent[:9], "at": 100})
+        post.daemon.send(0, "packet", {**piece, "data": sent[9:], "at": 109})
         await post.until(lambda: [HOST, ["198.51.100.9"], 0] in post.names)
         assert post.memory() < 150
         # heartbeats never stopped

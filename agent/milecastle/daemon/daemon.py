@@ -49,7 +49,7 @@ from milecastle.daemon.status import Status
 from milecastle.daemon.supervisor import Child
 from milecastle.daemon.tasks import accept, cancel_tasks, in_words, leaves
 from milecastle.daemon.tools import Offered
-from milecastle.daemon.workers import Shared, Workers
+from milecastle.daemon.workers import Shared, Workers, packet_frame
 from milecastle.host import Census, Chronicle, ExecutableHashes, ProcessTable, has_ipv6
 from milecastle.host.pods import PodTable
 from milecastle.kernel import Flow, Kernel, KernelUnavailable, Reason
@@ -371,8 +371,7 @@ class Daemon:
             if isinstance(event, Flow):
                 self._connected(event)
             else:
-                packet = {"what": event.kind.name.lower(), "data": event.data}
-                self._status.workers.tell_one("packet", packet)
+                self._status.workers.tell_one("packet", packet_frame(event))
 
     def _shared(self, cookie: int, owners: tuple[Owner, ...]) -> None:
         self._attributor.add_owners(cookie, owners)

@@ -21,7 +21,7 @@ from milecastle.daemon.names import Names
 from milecastle.daemon.namespaces import Namespace, Namespaces
 from milecastle.daemon.peer import Peer
 from milecastle.daemon.recording import Recorder, attribution_record
-from milecastle.kernel import Kernel
+from milecastle.kernel import Kernel, Packet
 from milecastle.model import ParseError, Standing
 from milecastle.policy import Meter, limiting
 
@@ -310,3 +310,13 @@ class Workers:
     @property
     def serving(self) -> list[WorkerSession]:
         return [session for session in self.sessions if session.serving]
+
+
+def packet_frame(packet: Packet) -> wire.Body:
+    """Return a captured packet as a worker is told it."""
+    return {
+        "what": packet.kind.name.lower(),
+        "data": packet.data,
+        "connection": packet.cookie,
+        "at": packet.sequence,
+    }

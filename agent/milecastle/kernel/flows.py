@@ -85,6 +85,8 @@ class Packet:
     data: bytes
     total: int
     """Length in bytes before it was cut to ``data``."""
+    sequence: int = 0
+    """DNS_STREAM: TCP's number of the first byte."""
 
     @classmethod
     def from_record(cls, record: PacketRecord) -> Packet:
@@ -95,4 +97,5 @@ class Packet:
             record.seen_ns,
             bytes(record.data[: record.length]),
             record.total,
+            record.sequence,
         )

@@ -120,6 +120,7 @@ class PacketKind(IntEnum):
     """enum packet_kind: what the bytes of a packet record are."""
 
     DNS = 1
+    DNS_STREAM = 2
 
 
 class LifeKind(IntEnum):
@@ -209,7 +210,7 @@ class PacketRecord(ctypes.Structure):
         ("kind", U32),
         ("total", U32),
         ("length", U32),
-        ("unused", U32),
+        ("sequence", U32),
         ("data", U8 * PACKET_BYTES),
     )
 

@@ -87,8 +87,8 @@ class Owner(Protocol):
     def chain(self, pem: str) -> None:
         """Serve certificates of another CA from now on."""
 
-    def packet(self, what: str, data: bytes) -> None:
-        """Read a captured packet."""
+    def packet(self, what: str, data: bytes, connection: int, at: int) -> None:
+        """Read a captured packet, or a segment that begins with a connection's byte ``at``."""
 
     def listen(self, listener: Listener) -> None:
         """Serve another socket."""

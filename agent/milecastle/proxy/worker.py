@@ -19,6 +19,7 @@ from milecastle.proxy import assembly, briefing, resolve, room, trust
 from milecastle.proxy.certificates import Leaves, Signer
 from milecastle.proxy.checkpoint import Checkpoint
 from milecastle.proxy.claims import Claims
+from milecastle.proxy.dns_stream import DnsStreams
 from milecastle.proxy.knowledge import Knowledge
 from milecastle.proxy.ledger import Ledger
 from milecastle.proxy.line import LineError
@@ -44,6 +45,7 @@ class Worker:
         """What the daemon said before there was anything to do it with; None: there is."""
         self._parser = ThreadPoolExecutor(1, "packets")
         self._packets = 0
+        self._dns = DnsStreams()
         self.dropped_packets = 0
         self._learning = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -139,14 +141,16 @@ class Worker:
         """Serve a network namespace no longer."""
         self._when_serving(lambda: self._checkpoint.unlisten(netns))
 
-    def packet(self, what: str, data: bytes) -> None:
+    def packet(self, what: str, data: bytes, connection: int, at: int) -> None:
         """Read a captured packet, beside the traffic."""
-        if what != "dns" or self._packets >= PACKETS_WAITING:
-            self.dropped_packets += 1
-            return
-        self._packets += 1
-        parsing = asyncio.get_running_loop().run_in_executor(self._parser, answers_in, data)
-        parsing.add_done_callback(self._parsed)
+        whole = self._dns.feed(connection, at, data) if what == "dns_stream" else [data]
+        for message in whole:
+            if self._packets >= PACKETS_WAITING:
+                self.dropped_packets += 1
+                continue
+            self._packets += 1
+            parsing = asyncio.get_running_loop().run_in_executor(self._parser, answers_in, message)
+            parsing.add_done_callback(self._parsed)
 
     def ended(self, why: LineError) -> None:
         """End too."""
