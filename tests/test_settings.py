@@ -53,6 +53,7 @@ catalogue:
 intercept:
   hosts: [llm.example.com, "*.ai.example.com"]
   shape: false
+  loopback: [11434]
 """,
         "/etc/m/m.yaml",
     )
@@ -66,7 +67,9 @@ intercept:
         workers=4,
         capture="metadata",
         catalogue=(Path("/etc/m/mine.yaml"),),
-        intercept=Intercept(("llm.example.com", "*.ai.example.com"), shape=False),
+        intercept=Intercept(
+            ("llm.example.com", "*.ai.example.com"), shape=False, loopback=(11434,)
+        ),
     )
 
 
@@ -154,3 +157,9 @@ def test_garbage_is_problems_or_settings_and_never_an_exception(text):
 def test_a_host_that_is_none_is_a_problem_with_its_place(host):
     (problem,) = problems(f"intercept: {{hosts: ['{host}']}}\n")
     assert problem.startswith("/etc/m/m.yaml:1:21: ")
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "80", "443", "x"])
+def test_a_port_that_no_model_server_has_is_a_problem(port):
+    (problem,) = problems(f"intercept: {{loopback: [{port}]}}\n")
+    assert problem.startswith("/etc/m/m.yaml:1:")

@@ -182,6 +182,10 @@ class Attribution:
     """The evidence in a few words."""
     owners: tuple[Owner, ...] = ()
     """Every process that holds the socket, where that was looked for and is not `process` alone."""
+    local: bool = False
+    """Whether the service runs on this host."""
+    server: Process | None = None
+    """The process that listens there, where it runs on this host and is in sight."""
 
 
 # --- what was said ---------------------------------------------------------------------------

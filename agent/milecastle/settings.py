@@ -49,6 +49,8 @@ class Intercept:
     """Names, and ``*.name`` for every name below."""
     shape: bool = True
     """Whether only what looks like a call to a model is one there, or everything."""
+    loopback: tuple[int, ...] = ()
+    """Ports of model servers on this host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,20 @@ def excluded(exclude: tuple[Exclusion, ...] = ()) -> tuple[Exclusion, ...]:
     return exclude
 
 
+def local_port() -> Shape[int]:
+    """A port that a server of this host may have, and that is not looked at for its names."""
+    written = number(1, 65535)
+
+    def read(node: Node, report: Report) -> int | None:
+        value = written.read(node, report)
+        if value in (80, 443):
+            report.at(node, "80 and 443 are no ports of a model server", "name it in hosts")
+            return None
+        return value
+
+    return Shape(read, written.schema)
+
+
 HOST = text(
     "a host name, or *. and one",
     r"(?:\*\.)?[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)+",
@@ -170,6 +186,7 @@ HOST = text(
 )
 INTERCEPT: dict[str, Field] = {
     "hosts": Field(sequence(HOST, limit=1000), "Further names to decrypt."),
+    "loopback": Field(sequence(local_port(), limit=100), "Ports of servers on this host."),
     "shape": Field(flag(), "true: there, only what looks like a call to a model is one."),
 }
 EXCLUSION: dict[str, Field] = {

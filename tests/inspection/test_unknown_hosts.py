@@ -50,9 +50,20 @@ def test_a_path_is_believed_with_what_belongs_to_it(inspector):
 
 
 def test_the_body_is_waited_for_where_it_may_tell_and_nowhere_else(inspector):
+    def asks(**asked):
+        return inspector.asks_for_body(head(**asked), Context("01X", 1.0))
+
     assert inspector.begin(head(), Context("01X", 1.0)) is None
-    assert inspector.asks_for_body(head())
-    assert not inspector.asks_for_body(head(method="GET"))
-    assert not inspector.asks_for_body(head(headers={"content-type": "video/mp4"}))
-    assert not inspector.asks_for_body(head(host="api.openai.com"))
-    assert not inspector.asks_for_body(head(host="www.example.test"))
+    assert asks()
+    assert not asks(method="GET")
+    assert not asks(headers={"content-type": "video/mp4"})
+    assert not asks(host="api.openai.com")
+    assert not asks(host="www.example.test")
+
+
+def test_a_server_of_this_host_is_known_by_its_connection_whatever_host_is_said(inspector):
+    body = json.dumps({"model": "llama3", "prompt": "hello"}).encode()
+    there = Context("01X", 1.0, service="ollama")
+    asked = head(path="/api/generate", host="api.openai.com")
+    inspection = inspector.begin(asked, there, body)
+    assert (inspection.format.name, inspection.service.id) == ("ollama", "ollama")

@@ -440,7 +440,7 @@ class Script:
     must_inspect: bool = False
     inspections: list[FakeInspection] = field(default_factory=list)
 
-    def asks_for_body(self, _head: RequestHead) -> bool:
+    def asks_for_body(self, _head: RequestHead, _context: Context) -> bool:
         return False
 
     def begin(
@@ -457,6 +457,10 @@ class FakeOrders:
 
     def __init__(self, script: Script) -> None:
         self.script = script
+
+    @property
+    def services(self) -> dict[str, Service]:
+        return {}
 
     def match(self, host: str) -> Service | None:
         return SERVICES.get(host.lower().removesuffix("."))

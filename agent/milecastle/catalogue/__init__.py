@@ -8,10 +8,12 @@ from milecastle.catalogue.catalogue import (
     Entry,
     Name,
 )
-from milecastle.catalogue.hosts import UNKNOWN, UNKNOWN_AI
+from milecastle.catalogue.hosts import LOCAL, LOCAL_AI, UNKNOWN, UNKNOWN_AI
 from milecastle.catalogue.reading import load, shipped
 
 __all__ = [
+    "LOCAL",
+    "LOCAL_AI",
     "SELFTEST",
     "SELFTEST_NAME",
     "UNKNOWN",

@@ -12,8 +12,12 @@ from collections.abc import Iterable
 
 UNKNOWN_AI = "unknown-ai"
 """The id of the service that such hosts belong to."""
+LOCAL_AI = "local-ai"
+"""The id of a server of this host that nobody knows by its program or port."""
+LOCAL = frozenset({"local_server", "local_gateway"})
+"""Categories of what runs on this host."""
 UNKNOWN = "unknown"
-"""Its category where only what has the shape of a call is one."""
+"""Their category where only what has the shape of a call is one."""
 
 
 def document(hosts: Iterable[str], *, shape: bool) -> str:

@@ -7,10 +7,12 @@ connection has reached the checkpoint, is answered from what was remembered.
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from milecastle.daemon.model_servers import Server
 from milecastle.host import Biography, Chronicle, Image, ProcessTable
 from milecastle.kernel import Flow, Life, LifeKind
 from milecastle.model import Attribution, Connection, Endpoint, Grade, Owner, Process
@@ -29,10 +31,13 @@ class Attributor:
         service_of: Callable[[int], str | None],
         recognise: Callable[[Process], Process] = lambda process: process,
         name_pod: Callable[[Process], Process] = lambda process: process,
+        served_by: Callable[[Flow], Server | None] = lambda _flow: None,
     ) -> None:
         """``recognise`` completes a process with what it runs and which AI client it is;
-        ``name_pod`` with what its pod is called, as far as that is known by then.
+        ``name_pod`` with what its pod is called, as far as that is known by then. ``served_by``
+        returns the server of this host that a connection goes to.
         """
+        self._served_by = served_by
         self._recognise = recognise
         self._name_pod = name_pod
         self._processes = processes
@@ -47,6 +52,8 @@ class Attributor:
             process, source = self._identify(flow.pid, flow.uid, flow.opened_ns)
             process = self._recognise(process) if process else None
             known = describe(flow, process, source, self._service_of(flow.service))
+            if server := self._served_by(flow):
+                known = replace(known, service=server.service, local=True, server=server.process)
             self._known[flow.cookie] = known
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
@@ -77,6 +84,11 @@ class Attributor:
             if process is not None:
                 return process, "/proc"
         return self._chronicle.recall(pid, uid, opened_ns), "kernel records at exec()"
+
+    def present(self, pid: int, uid: int) -> Process | None:
+        """Return a process as it is now."""
+        process = self._processes.identify(pid, uid, time.monotonic_ns())
+        return self._recognise(process) if process else None
 
     def recall(self, cookie: int) -> Attribution | None:
         """Return what was found out about a connection, None if that is forgotten."""

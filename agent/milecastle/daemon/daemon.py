@@ -33,6 +33,7 @@ from milecastle.daemon.exclusions import Exclusions
 from milecastle.daemon.hashing import Hashing
 from milecastle.daemon.knowledge import USUAL_RULES, Knowledge
 from milecastle.daemon.ledger import Ledger
+from milecastle.daemon.model_servers import ModelServers
 from milecastle.daemon.names import HOSTS_FILE, Names
 from milecastle.daemon.namespaces import Namespaces
 from milecastle.daemon.notify import notify
@@ -192,7 +193,12 @@ class Daemon:
         known_pods = pods.table if pods else PodTable()
         processes = ProcessTable(self._hashes)
         self._attributor = Attributor(
-            processes, chronicle, self._service_of, recognition, known_pods.complete
+            processes,
+            chronicle,
+            self._service_of,
+            recognition,
+            known_pods.complete,
+            lambda flow: self._servers.at(flow),
         )
         self._hashing = Hashing(self._hashes, self._attributor.add_hash)
         recorder = Recorder(
@@ -211,6 +217,13 @@ class Daemon:
             exclusions=Exclusions(settings.namespaces, known_pods.identify),
         )
         stack.callback(self._namespaces.close)
+        self._servers = ModelServers(
+            kernel,
+            self._catalogue,
+            self._attributor.present,
+            lambda: self._namespaces.served,
+            settings.intercept.loopback,
+        )
         offered = Offered(tools, lambda kind, body: workers.tell(kind, body))
         past = await ledger.write(lambda register: register.addresses(time.time() - PAST_SECONDS))
         self._sockets = Sockets(
@@ -277,6 +290,7 @@ class Daemon:
         files = [*self._rules.paths, HOSTS_FILE, *self._knowledge.watched]
         stack.callback(Watch(files, self._files_changed).close)
         background(self._namespaces.follow())
+        background(self._servers.follow())
         background(follow_routes(kernel, ports))
         background(self._sockets.follow())
 
@@ -378,6 +392,8 @@ class Daemon:
         self._ledger.shared(cookie, owners)
 
     def _connected(self, flow: Flow) -> None:
+        if flow.reason is Reason.LOCAL and self._servers.at(flow) is None:
+            return  # the same port in another namespace
         attribution = self._attributor.attribute(flow)
         self._ledger.opened(flow, attribution)
         self._sockets.opened(flow)

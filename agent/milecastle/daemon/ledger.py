@@ -58,6 +58,7 @@ CODES: Mapping[Reason, str] = {
     Reason.NO_LISTENER: "no_listener",
     Reason.QUIC: "quic",
     Reason.LATE_NAME: "late_name",
+    Reason.LOCAL: "local",
     Reason.EXCLUDED: "excluded",
 }
 SEEN: Mapping[str, tuple[str, str]] = {
@@ -123,6 +124,7 @@ class Ledger:
             grade=attribution.grade.value,
             outcome=OUTCOMES[flow.outcome],
             code=CODES[flow.reason],
+            server=attribution.server,
         )
         if entry.outcome == "redirected":
             entry.code = ""
@@ -161,19 +163,18 @@ class Ledger:
         known = self._recall(cookie)
         if known is None or known.service == SELFTEST.id:
             return
-        service = self._match(name) if name else None
+        service = self._service(name, known)
         if what in UNREAD:
             if service:
-                at, host = time.time(), host_of(service.id, name)
-                noted = Noted(at, known.process, service.id, coverage.METADATA, what, host)
-                self._add(noted)
+                at, host = time.time(), host_of(service, name)
+                self._add(Noted(at, known.process, service, coverage.METADATA, what, host))
             return
         if what not in SEEN:
             raise ValueError(f"{what[:40]!r} is not what happens to a connection")
         outcome, code = SEEN[what]
         if what == "passed" and service is None:
             code = "not_listed"
-        of = service.id if service else None if name else known.service
+        of = service or (None if name else known.service)
         late = cookie not in self._pending
         self._correct(Named(cookie, of, name, outcome, code))
         if late and of and (state := coverage.of_connection(outcome, code)):
@@ -181,26 +182,26 @@ class Ledger:
 
     def called(self, record: Mapping[str, Any], attribution: Attribution | None) -> None:
         """Take an exchange that the store has accepted."""
-        service = self._match(record["host"])
-        if service is None or service.id == SELFTEST.id:
+        service = self._service(record["host"], attribution)
+        if service is None or service == SELFTEST.id:
             return
         process = attribution.process if attribution else None
         at, attributes = record["ended"], record["attributes"]
         cookie = record.get("cookie")
-        host = host_of(service.id, record["host"])
+        host = host_of(service, record["host"])
         if seen := coverage.of_exchange(record):
-            self._add(Noted(at, process, service.id, *seen, host))
+            self._add(Noted(at, process, service, *seen, host))
         if not record.get("method"):
             return  # it tells of a connection on which nothing was called
         if isinstance(cookie, int):
-            name = Named(cookie, service.id, record["host"], "redirected", calls=1)
+            name = Named(cookie, service, record["host"], "redirected", calls=1)
             self._correct(name)
         client, evidence = client_of(record)
         self._add(
             Called(
                 at=at,
                 process=process,
-                service=service.id,
+                service=service,
                 host=host,
                 client=client,
                 evidence=evidence,
@@ -211,6 +212,13 @@ class Ledger:
                 output_tokens=attributes.get("gen_ai.usage.output_tokens") or 0,
             )
         )
+
+    def _service(self, name: str, known: Attribution | None) -> str | None:
+        """Return the service by the name that was said; a server of this host has none."""
+        if known is not None and known.local:
+            return known.service
+        service = self._match(name) if name else None
+        return service.id if service else None
 
     def _correct(self, named: Named) -> None:
         """Complete a connection where it waits, or else where it is written down."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from milecastle import policy
-from milecastle.catalogue import Catalogue
+from milecastle.catalogue import LOCAL, Catalogue
 from milecastle.daemon.bans import Ban, by_hand, of_rule
 from milecastle.daemon.selftest import SERVICE as SELFTEST
 from milecastle.kernel import Kernel
@@ -124,14 +124,15 @@ class Rules:
 
     def refused_at_connect(self, service: Service, rule: policy.Rule | None) -> bool:
         """Whether such a rule has to be the kernel's: its action is refuse, or it names a service
-        that is not decrypted.
+        that is not decrypted, as few servers of this host are.
 
         A block about a standing or a category does not: what is not decrypted is, more often than
         not, a host that carries much beside AI.
         """
         if rule is None or rule.action is Action.REFUSE:
             return rule is not None
-        return "service" in rule.when.subject and not self.policy.intercepts(service)
+        unread = service.category in LOCAL or not self.policy.intercepts(service)
+        return "service" in rule.when.subject and unread
 
     def _keep(self, problems: list[Problem]) -> None:
         if problems != self.problems:

@@ -18,5 +18,7 @@ class Context:
     cookie: int | None = None
     """The connection's; None in a replay."""
     process: Process | None = None
+    service: str | None = None
+    """The id of the service that the connection leads to, where no host's name tells."""
     account: str = ""
     """The kind of account that is used at the service, where it shows."""

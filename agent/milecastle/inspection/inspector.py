@@ -10,7 +10,7 @@ from milecastle.inspection.continuity import Continuity
 from milecastle.inspection.exchange import Inspection
 from milecastle.inspection.pseudonyms import Vault
 from milecastle.inspection.thread import Threads
-from milecastle.model import Action, Direction, RequestHead
+from milecastle.model import Action, Direction, RequestHead, Service
 from milecastle.policy import Policy, Rule
 
 DIRECTIONS: tuple[Direction, ...] = ("request", "response")
@@ -78,16 +78,21 @@ class Inspector:
         ``body`` helps to recognise a request by its shape; without it, host, path and headers
         have to do.
         """
-        service = self.catalogue.match(head.host)
+        service = self._service(head, context)
         known = service is not None and service.category != UNKNOWN
         format_ = providers.recognise(head, body, known=known)
         if format_ is None:
             return None
         return Inspection(self, head, format_, service, context)
 
-    def asks_for_body(self, head: RequestHead) -> bool:
+    def _service(self, head: RequestHead, context: Context) -> Service | None:
+        if context.service is not None:
+            return self.catalogue.services.get(context.service)
+        return self.catalogue.match(head.host)
+
+    def asks_for_body(self, head: RequestHead, context: Context) -> bool:
         """Tell whether a request is none that is known, but may be one by its body's shape."""
-        service = self.catalogue.match(head.host)
+        service = self._service(head, context)
         unknown = service is not None and service.category == UNKNOWN
         return unknown and providers.promises_text(head)
 

@@ -76,7 +76,8 @@ class Approach:
                 host = asked_host(data)
                 if host is None:
                     return
-                if self._watch.orders.wanted(host):
+                caller = self._callers.get(context.client.id)
+                if self._watch.orders.wanted(host, caller.local if caller else None):
                     question.layer = layers.HttpLayer(context, HTTPMode.transparent)
                 else:
                     question.layer = layers.TCPLayer(context, ignore=True)

@@ -89,7 +89,8 @@ class Gate(Conversations):
             guard.refuse_request(self, flow, answers.misdirected(problem))
             return
         way.host = hosts[0] if hosts else ""
-        way.service = orders.wanted(way.host)
+        caller = self._callers.get(flow.client_conn.id)
+        way.service = orders.wanted(way.host, caller.local if caller else None)
         if way.service is None:
             guard.stream_request(self, flow)
         elif heads.wants_websocket(fields):
@@ -102,10 +103,11 @@ class Gate(Conversations):
         """Begin the inspection; what is no AI call streams past."""
         head = heads.request_head(flow.request, way.host, fields)
         inspector = self._watch.orders.inspector
-        way.inspection = inspector.begin(head, self._context(flow, way))
+        context = self._context(flow, way)
+        way.inspection = inspector.begin(head, context)
         if way.inspection is not None:
             read_as_it_comes(flow.request, fields)
-        elif inspector.asks_for_body(head):
+        elif inspector.asks_for_body(head, context):
             way.asked = head
         else:
             self._let_pass(flow, way)
@@ -148,7 +150,8 @@ class Gate(Conversations):
 
     def _context(self, flow: http.HTTPFlow, way: Passage) -> Context:
         caller = self._callers.get(flow.client_conn.id)
-        return Context(way.exchange, way.started, way.cookie, caller.process if caller else None)
+        process, local = (caller.process, caller.local) if caller else (None, None)
+        return Context(way.exchange, way.started, way.cookie, process, local)
 
     def _refused(self, flow: http.HTTPFlow, way: Passage) -> bool:
         """Refuse what can't be judged but may be a call, where the policy blocks every call."""

@@ -76,6 +76,8 @@ class Caller:
     process: Process | None
     netns: int = 0
     """The network namespace that the connection arrived in (cookie)."""
+    local: str | None = None
+    """The service, where a server of this host is it: no name tells."""
 
 
 class Owner(Protocol):
@@ -299,7 +301,9 @@ def read_caller(result: wire.Body, netns: int) -> Caller:
             "cookie": int(cookie),
             "destination": {"address": str(address), "port": int(port)},
         } if 0 < port < 1 << 16:
-            return Caller(cookie, (address, port), read_process(result), netns)
+            service = result.get("service") if result.get("local") is True else None
+            local = service if isinstance(service, str) else None
+            return Caller(cookie, (address, port), read_process(result), netns, local)
     raise wire.WireError("an attribution without cookie or destination")
 
 

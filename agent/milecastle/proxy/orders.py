@@ -53,12 +53,14 @@ class Inspector(Protocol):
     def begin(
         self, head: RequestHead, context: Context, body: bytes | None = None
     ) -> Inspection | None: ...
-    def asks_for_body(self, head: RequestHead) -> bool: ...
+    def asks_for_body(self, head: RequestHead, context: Context) -> bool: ...
 
 
 class Names(Protocol):
     """The catalogue, as far as the gate needs it."""
 
+    @property
+    def services(self) -> Mapping[str, Service]: ...
     def match(self, host: str) -> Service | None: ...
 
 
@@ -79,9 +81,15 @@ class Orders:
     rules: Rules
     inspector: Inspector
 
-    def wanted(self, host: str | None) -> Service | None:
-        """Return the service whose traffic to this host is to be decrypted, None: leave it be."""
-        service = self.names.match(host) if host else None
+    def wanted(self, host: str | None, local: str | None = None) -> Service | None:
+        """Return the service whose traffic to this host is to be decrypted, None: leave it be.
+
+        ``local`` is the id of a server of this host; it has no name.
+        """
+        if local is not None:
+            service = self.names.services.get(local)
+        else:
+            service = self.names.match(host) if host else None
         if service is None or not service.decrypt or not self.rules.intercepts(service):
             return None
         return service

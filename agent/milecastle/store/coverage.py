@@ -21,6 +21,7 @@ CODES: Mapping[str, str] = {
     "no_listener": "there is no listener in its network namespace",
     "quic": "QUIC",
     "excluded": "the settings leave its network namespace alone",
+    "local": "a server on this host, whose port is not intercepted",
     "late_name": "its address was not known; the name came with the handshake",
     "older": "it is older than the agent",
     # said by the worker of a connection

@@ -96,9 +96,13 @@ MIGRATIONS = (
     """
     ALTER TABLE connections ADD COLUMN owners TEXT NOT NULL DEFAULT '[]';
     """,
+    """
+    ALTER TABLE connections ADD COLUMN server INTEGER;
+    ALTER TABLE inventory ADD COLUMN server TEXT;
+    """,
 )
-"""``process`` and ``owners`` are JSON. ``cookie`` is the socket cookie, a signed number. ``code``
-is a key of `coverage.CODES`. ``until`` is null where there is no end."""
+"""``process``, ``owners`` and ``server`` of the inventory are JSON. ``cookie`` is the socket
+cookie, a signed number. ``code`` is a key of `coverage.CODES`. ``until`` is null where there is no end."""
 DESIGN = database.Design(
     MIGRATIONS,
     (

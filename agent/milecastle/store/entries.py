@@ -71,6 +71,8 @@ class Opened:
     """What the inventory tells apart within a service; "": nothing."""
     owners: tuple[Owner, ...] = ()
     """Every process that holds the socket, where that is known not to be one alone."""
+    server: Process | None = None
+    """The process that listens there, where it is one of this host."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,13 +22,14 @@ PAGE = 10_000
 
 CONNECTIONS = """
 SELECT c.number, c.at, p.process, c.service, c.name, c.address, c.port, c.protocol, c.grade,
-    c.outcome, c.code, c.calls, c.owners
+    c.outcome, c.code, c.calls, c.owners, s.process
 FROM connections c JOIN processes p ON p.number = c.process
+    LEFT JOIN processes s ON s.number = c.server
 WHERE c.number < :before AND (:uid IS NULL OR p.uid = :uid) ORDER BY c.number DESC LIMIT :limit
 """
 INVENTORY = """
 SELECT number, service, host, uid, process, client, evidence, first, last, connections, calls,
-    request_bytes, response_bytes, input_tokens, output_tokens
+    request_bytes, response_bytes, input_tokens, output_tokens, server
 FROM inventory WHERE :uid IS NULL OR uid = :uid ORDER BY last DESC LIMIT :limit
 """
 ACCOUNTS = """
@@ -52,7 +53,7 @@ def connections(
     size = 0
     with reading():
         for row in db.execute(CONNECTIONS, values):
-            size += len(row[2]) + len(row[12]) + 512
+            size += len(row[2]) + len(row[12]) + len(row[13] or "") + 512
             if size > ANSWER:
                 break
             found.append(connection(row))
@@ -62,7 +63,7 @@ def connections(
 def connection(row: tuple[Any, ...]) -> dict[str, Any]:
     """Return a row in the shape of ``connections --json``."""
     (number, at, process, service, name, address, port, protocol, grade, outcome, code,
-     calls, owners) = row  # fmt: skip
+     calls, owners, server) = row  # fmt: skip
     who = orjson.loads(process)
     return {
         "id": number,
@@ -79,6 +80,7 @@ def connection(row: tuple[Any, ...]) -> dict[str, Any]:
         "outcome": outcome,
         "reason": coverage.CODES.get(code, code) or None,
         "calls": calls,
+        "server": orjson.loads(server) if server else None,
     }
 
 
@@ -106,10 +108,11 @@ def inventory(db: sqlite3.Connection, uid: int | None = None) -> list[dict[str, 
             "bytes": {"request": request, "response": response},
             "tokens": {"input": asked, "output": answered},
             "accounts": used.get(number, []),
+            "server": orjson.loads(server) if server else None,
         }
         for (
             number, service, host, number_of_user, process, client, evidence, first, last, opened,
-            calls, request, response, asked, answered,
+            calls, request, response, asked, answered, server,
         ) in rows
     ]  # fmt: skip
 

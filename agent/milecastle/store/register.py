@@ -41,7 +41,7 @@ REMEMBERED = 8192
 
 NEW_CONNECTION = """
 INSERT INTO connections (at, cookie, process, service, name, address, port, protocol, grade,
-    outcome, code, calls, owners) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)
+    outcome, code, calls, owners, server) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)
 """
 NEW_PROCESS = """
 INSERT INTO processes (key, uid, process) VALUES (?,?,?)
@@ -133,6 +133,7 @@ class Register:
             entry.at, signed(entry.cookie), self._process(entry.process), entry.service,
             entry.name, entry.address, entry.port, entry.protocol, entry.grade, entry.outcome,
             entry.code, entry.calls, owners(entry.owners),
+            self._process(entry.server) if entry.server else None,
         )  # fmt: skip
 
     def _correction(self, entry: Named) -> tuple[object, ...]:
@@ -232,7 +233,10 @@ class Register:
         ((past, crowded),) = run(query, (before, PROCESSES)).fetchall()
         last = max(past or 0, crowded or 0, self._newest() - CONNECTIONS)
         run("DELETE FROM connections WHERE number <= ?", (last,))
-        run("DELETE FROM processes WHERE number NOT IN (SELECT process FROM connections)")
+        run(
+            "DELETE FROM processes WHERE number NOT IN (SELECT process FROM connections UNION"
+            " SELECT server FROM connections WHERE server IS NOT NULL)"
+        )
         self._processes.clear()
         self._since_pruned = 0
 

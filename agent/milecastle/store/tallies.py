@@ -21,11 +21,12 @@ ACCOUNTS = 32
 
 USE = """
 INSERT INTO inventory (key, service, host, uid, process, client, evidence, first, last, connections,
-    calls, request_bytes, response_bytes, input_tokens, output_tokens)
+    calls, request_bytes, response_bytes, input_tokens, output_tokens, server)
 VALUES (:key, :service, :host, :uid, :process, :client, :evidence, :first, :last, :connections,
-    :calls, :request_bytes, :response_bytes, :input_tokens, :output_tokens)
+    :calls, :request_bytes, :response_bytes, :input_tokens, :output_tokens, :server)
 ON CONFLICT (key) DO UPDATE SET
     process = excluded.process,
+    server = coalesce(excluded.server, server),
     evidence = CASE WHEN :calls AND :client THEN :evidence ELSE evidence END,
     client = CASE WHEN :calls THEN coalesce(:client, client) ELSE coalesce(client, :client) END,
     first = min(first, excluded.first),
@@ -80,6 +81,7 @@ class Use:
         self.amounts = [0] * len(AMOUNTS)
         self.states: dict[tuple[str, str], Span] = {}
         self.accounts: dict[Account, Span] = {}
+        self.server: Process | None = None
 
     def state(self, state: str, code: str, at: float) -> None:
         self.states.setdefault((state, code), Span(at, at)).add(at)
@@ -97,6 +99,7 @@ class Tallies:
             return
         use = self._use(entry, entry.service)
         use.connections += 1
+        use.server = entry.server or use.server
         if state := coverage.of_connection(entry.outcome, entry.code):
             use.state(state, entry.code, entry.at)
 
@@ -134,6 +137,7 @@ class Tallies:
                 "host": use.host,
                 "uid": process.uid if process else None,
                 "process": orjson.dumps(program(process)).decode(),
+                "server": orjson.dumps(program(use.server)).decode() if use.server else None,
                 "client": use.client,
                 "evidence": use.evidence,
                 "first": use.span.first,
