@@ -102,7 +102,8 @@ MIGRATIONS = (
     """,
 )
 """``process``, ``owners`` and ``server`` of the inventory are JSON. ``cookie`` is the socket
-cookie, a signed number. ``code`` is a key of `coverage.CODES`. ``until`` is null where there is no end."""
+cookie, a signed number. ``code`` is a key of `coverage.CODES`. ``until`` is null where there is no
+end."""
 DESIGN = database.Design(
     MIGRATIONS,
     (
