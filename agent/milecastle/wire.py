@@ -114,6 +114,7 @@ CONTROL: Mapping[str, Row] = {
     "refuse": Row("client", "serving", 1 << 14, {**CALLER, "seconds": int}, replies=True),
     "permit": Row("client", "serving", 1 << 14, CALLER, replies=True),
     "rotate": Row("client", "serving", 1 << 10, {}, replies=True),
+    "usage": Row("client", "serving", 1 << 10, {}, replies=True),
     "tools": Row("client", "serving", 1 << 10, {}, replies=True),
     "accept": Row("client", "serving", 1 << 12, {"server": str, "name": str}, replies=True),
     "reload": Row("client", "serving", 1 << 10, {}, replies=True),

@@ -14,11 +14,13 @@ from milecastle.daemon.names import Names
 from milecastle.daemon.peer import Peer
 from milecastle.daemon.recording import Recorder
 from milecastle.daemon.tools import Offered
+from milecastle.daemon.usage import Usage
 from milecastle.daemon.workers import Shared, WorkerSession
 from milecastle.host import Chronicle, ExecutableHashes, ProcessTable
 from milecastle.kernel.fake import FakeKernel
 from milecastle.model import Standing
-from milecastle.store import Register, Store, Tools
+from milecastle.policy import Policy
+from milecastle.store import Hours, Register, Store, Tools
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +55,13 @@ def offered(tools):
     kept = Offered(tools, lambda kind, body: kept.told.append((kind, body)), now=lambda: 1e9)
     kept.told = []
     return kept
+
+
+@pytest.fixture
+def usage(tmp_path):
+    hours = Hours.open(tmp_path / "usage.db")
+    yield Usage(hours, Policy, now=lambda: 1e9)
+    hours.close()
 
 
 class NoNamespaces:

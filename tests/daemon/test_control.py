@@ -13,7 +13,7 @@ ADA = 1000
 
 
 @pytest.fixture
-def client(pair, archive, shared, ledger, services, offered):
+def client(pair, archive, shared, ledger, services, offered, usage):
     """Return a client's end; ``uid`` and ``groups`` are what the kernel would say of it."""
     tasks = []
     enforced = []
@@ -36,6 +36,7 @@ def client(pair, archive, shared, ledger, services, offered):
             ledger=ledger,
             refusals=Refusals(ledger, services, rules, enforced.append, now=lambda: 1e9),
             offered=offered,
+            usage=usage,
             standing=shared.standing,
             unreported=lambda: 0,
         )

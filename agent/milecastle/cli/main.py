@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "explain": ("explain", "why a verdict fell, and how the process is known"),
     "connections": ("connections", "every connection to an AI service, also without a call"),
     "inventory": ("inventory", "which program of which user uses which AI service"),
+    "usage": ("usage", "how much each program uses, and what is usual for it"),
     "coverage": ("coverage", "what was seen of it, and what was not and why"),
     "refuse": ("refusing", "refuse a service to everybody, now"),
     "permit": ("refusing", "end that"),

@@ -22,6 +22,7 @@ from milecastle.daemon.recording import Recorder
 from milecastle.daemon.refusals import Refusals
 from milecastle.daemon.selftest import SERVICE as SELFTEST
 from milecastle.daemon.tools import Offered
+from milecastle.daemon.usage import Usage
 from milecastle.model import Standing
 from milecastle.store import Reader, listing
 from milecastle.store.entries import Caller
@@ -56,6 +57,7 @@ class Answers:
     ledger: Ledger
     refusals: Refusals
     offered: Offered
+    usage: Usage
     standing: Callable[[str | None], Standing]
     unreported: Callable[[], int]
     """Connections that the kernel could not tell of."""
@@ -86,6 +88,7 @@ class Client:
             "refusals": self._refusals,
             "refuse": self._refuse,
             "permit": self._permit,
+            "usage": self._usage,
             "tools": self._tools,
             "accept": self._accept,
             "reload": self._reload,
@@ -180,6 +183,9 @@ class Client:
 
     def _may_see(self, event: Event) -> bool:
         return self._sees_all or event.get("process", {}).get("uid") == self._uid
+
+    def _usage(self, _body: wire.Body) -> list[Any]:
+        return self._answers.usage.listed(self._only)
 
     def _tools(self, _body: wire.Body) -> list[Any]:
         if not self._sees_all:

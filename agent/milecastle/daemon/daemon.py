@@ -50,6 +50,7 @@ from milecastle.daemon.status import Status
 from milecastle.daemon.supervisor import Child
 from milecastle.daemon.tasks import accept, cancel_tasks, in_words, leaves
 from milecastle.daemon.tools import Offered
+from milecastle.daemon.usage import Usage
 from milecastle.daemon.workers import Shared, Workers, packet_frame
 from milecastle.host import Census, Chronicle, ExecutableHashes, ProcessTable, has_ipv6
 from milecastle.host.pods import PodTable
@@ -57,7 +58,7 @@ from milecastle.kernel import Flow, Kernel, KernelUnavailable, Reason
 from milecastle.model import Owner
 from milecastle.settings import Settings
 from milecastle.shipped import PACKAGE
-from milecastle.store import Register, Store, Tools
+from milecastle.store import Hours, Register, Store, Tools
 
 BODY_LIMIT = 32 << 20
 """Bytes of a body that a worker holds for inspection."""
@@ -201,12 +202,17 @@ class Daemon:
             lambda flow: self._servers.at(flow),
         )
         self._hashing = Hashing(self._hashes, self._attributor.add_hash)
+        hours = Hours.open(settings.state_dir / "usage.db")
+        stack.callback(hours.close)
+        usage = Usage(hours, lambda: self._rules.policy)
+        stack.callback(usage.flush)
         recorder = Recorder(
             archive,
             self._attributor,
             self._rules.standing,
             complete=recognition.complete,
             entered=ledger.called,
+            usage=usage.take,
         )
         self._namespaces = Namespaces(
             kernel,
@@ -269,6 +275,7 @@ class Daemon:
             ledger,
             self._refusals,
             offered,
+            usage,
             self._rules.standing,
             lambda: sum(kernel.counters()[name] for name in UNREPORTED),
         )
@@ -298,6 +305,7 @@ class Daemon:
         await self._refusals.begin()
         background(self._refusals.keep())
         background(ledger.keep())
+        background(usage.keep())
         background(condition.follow(self._status.degraded, recorder.tell))
         names.learn_hosts_file()
         if self._announce is not None:

@@ -28,10 +28,13 @@ class Recorder:
         standing: Callable[[str | None], Standing],
         complete: Callable[[dict[str, Any], object], None] = lambda _process, _told: None,
         entered: Callable[[Event, Attribution | None], None] = lambda _record, _known: None,
+        usage: Callable[[Event, Attribution | None, Standing], None] = lambda *_: None,
     ) -> None:
         """``complete`` notes in a process which client a worker says it is; ``entered`` is told
-        of each record that was accepted, with its attribution.
+        of each record that was accepted, with its attribution; ``usage`` puts into one, before
+        it is stored, what is unusual about it.
         """
+        self._usage = usage
         self._archive = archive
         self._attributor = attributor
         self._standing = standing
@@ -50,6 +53,7 @@ class Recorder:
         record["attribution"] = told = attribution_record(known, standing)
         if known is not None:
             self._complete(told["process"], record.get("client"))
+        self._usage(record, known, standing)
         self._archive.add(record, size, lambda outcome: self._stored(record, known, outcome))
 
     def _stored(self, record: Event, known: Attribution | None, outcome: Outcome) -> None:

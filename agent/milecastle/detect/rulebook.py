@@ -94,6 +94,11 @@ WITHOUT: tuple[tuple[str, str, str, str], ...] = (
     ("tool-definition-changed", "tool", "A server's tool is not what it was first", "medium"),
     ("tool-name-twice", "tool", "Two tools of one name with different definitions", "medium"),
     ("tool-name-alike", "tool", "A tool's name looks like another one's", "high"),
+    ("unusual-volume", "usage", "Many times a program's usual calls in an hour", "medium"),
+    ("unusual-spend", "usage", "Many times its usual tokens on a day", "medium"),
+    ("unusual-hour", "usage", "Calls at an hour at which it never made any", "low"),
+    ("first-use", "usage", "A program's first use of a service", "low"),
+    ("loop", "usage", "The same request, or tool call, again and again", "medium"),
 )
 """Rules that need more than one text, or a file of the host's own."""
 
