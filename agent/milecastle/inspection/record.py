@@ -103,7 +103,12 @@ def record(inspection: Inspection, ended: float, first_byte_ms: float | None) ->
         "path": mask(inspection.head.path.split("?", 1)[0])[:1024],
         "status": inspection.answer.status if inspection.answer else None,
         "service": inspection.service.id if inspection.service else None,
-        "attributes": attributes(exchange, mask, content=capture != "metadata", known=known),
+        "attributes": attributes(
+            exchange if capture == "full" else read_only(exchange, told),
+            mask,
+            content=capture != "metadata",
+            known=known,
+        ),
         "thread": threads.told(thread, known) if thread else None,
         "findings": findings[:FINDINGS],
         "verdict": verdict_record(verdict),
@@ -184,6 +189,20 @@ def steps(inspection: Inspection) -> list[dict[str, Any]]:
 
 
 # --- content -------------------------------------------------------------------------------
+
+
+def read_only(exchange: Exchange, told: Told) -> Exchange:
+    """Return an exchange without the messages that could not be read to their end.
+
+    Nobody knows what would have to be masked in them.
+    """
+    if "request" in told.failures:
+        exchange = replace(
+            exchange, input_messages=(), system_instructions=(), tool_definitions=(), unclaimed=()
+        )
+    if "response" in told.failures:
+        exchange = replace(exchange, output_messages=(), unclaimed_output=())
+    return exchange
 
 
 class Mask:
