@@ -44,6 +44,8 @@ class Attributor:
         self._chronicle = chronicle
         self._service_of = service_of
         self._known: OrderedDict[int, Attribution] = OrderedDict()
+        self.unattributed = 0
+        """Connections at a checkpoint that the kernel remembered no more."""
 
     def attribute(self, flow: Flow) -> Attribution:
         """Return the attribution of a flow; who it is is found out once."""

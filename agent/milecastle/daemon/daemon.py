@@ -25,6 +25,7 @@ from milecastle.daemon import (
     selftest,
 )
 from milecastle.daemon.archive import Archive
+from milecastle.daemon.attaching import attached
 from milecastle.daemon.attribution import Attributor
 from milecastle.daemon.checkpoint import open_listeners, open_unix
 from milecastle.daemon.control import Answers, Clients
@@ -180,7 +181,7 @@ class Daemon:
             tasks.create_task(child.keep(), name=child.spec.name)
 
         # compiling takes a second, as long as the worker takes to import: both at once
-        self._kernel = kernel = await asyncio.to_thread(Kernel.open, watched, processes=True)
+        self._kernel = kernel = await attached(watched, sockets["control"], self._stop)
         stack.callback(kernel.close)
         kernel.exempt(cgroups.identity(worker_cgroup))
         for listener in listeners:
@@ -255,15 +256,16 @@ class Daemon:
             seen=ledger.seen,
         )
         workers = Workers(shared, self._credible("worker", who.proxy_uid, kernel.exempt))
-        self._status = Status(
-            settings, self._rules, kernel, workers, names, self._namespaces, recorder, archive,
-            self._custody, self._children, self._began, ledger, self._knowledge, pods,
-        )  # fmt: skip
-        self._ledger = ledger
         self._restrictions = restrictions = Restrictions(
             kernel, self._rules, Census(cgroups=cgroups.resolve("auto")), chronicle, self._hashes
         )
         await restrictions.begin()
+        self._status = Status(
+            settings, self._rules, kernel, workers, names, self._namespaces, recorder, archive,
+            self._custody, self._children, self._began, ledger, self._knowledge, restrictions,
+            self._attributor, pods,
+        )  # fmt: skip
+        self._ledger = ledger
         self._refusals = Refusals(ledger, self._catalogue, self._rules, restrictions.enforce)
         answers = Answers(
             archive,

@@ -6,18 +6,21 @@ import contextlib
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from milecastle import __version__
 from milecastle.daemon.archive import Archive
+from milecastle.daemon.attribution import Attributor
 from milecastle.daemon.ceremony import Custody, HostCA
 from milecastle.daemon.knowledge import Knowledge
 from milecastle.daemon.ledger import Ledger
 from milecastle.daemon.names import Names
 from milecastle.daemon.namespaces import Namespaces
 from milecastle.daemon.pods import Pods
+from milecastle.daemon.pressure import Pressure
 from milecastle.daemon.recording import Recorder
+from milecastle.daemon.restrictions import Restrictions
 from milecastle.daemon.rules import Rules
 from milecastle.daemon.selftest import Outcome
 from milecastle.daemon.supervisor import Child
@@ -48,9 +51,15 @@ class Status:
     """time.monotonic() of the start."""
     ledger: Ledger
     knowledge: Knowledge
+    restrictions: Restrictions
+    attributor: Attributor
     pods: Pods | None = None
     outcome: Outcome = Outcome(False, "not run yet")  # noqa: RUF009 - frozen
     stopping: bool = False
+    pressure: Pressure = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pressure = Pressure(self.kernel.lacks)
 
     @property
     def ca(self) -> HostCA:
@@ -101,7 +110,7 @@ class Status:
                 {"name": child.spec.name, "pid": child.pid, "starts": child.starts}
                 for child in self.children
             ],
-            "kernel": self.kernel.counters(),
+            "kernel": self._counters(),
             "namespaces": {
                 "served": len(self.namespaces.served),
                 "excluded": len(self.namespaces.alone),
@@ -139,4 +148,10 @@ class Status:
             found.append(f"new pods are known by their uid alone: {self.pods.fault}")
         if fault := self.ledger.health["fault"]:
             found.append(f"the ledger of connections is interrupted: {fault}")
-        return found
+        if self.restrictions.fault:
+            found.append(self.restrictions.fault)
+        return found + self.pressure.sentences(self._counters(), time.monotonic())
+
+    def _counters(self) -> dict[str, int]:
+        """Return the kernel's counters, and ours of what is to be had from its tables."""
+        return self.kernel.counters() | {"unattributed": self.attributor.unattributed}

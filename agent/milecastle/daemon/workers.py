@@ -183,6 +183,7 @@ class WorkerSession:
         body = frame.body
         flow = self._shared.kernel.flow(body["address"], body["port"], body["netns"])
         if flow is None:
+            self._shared.attributor.unattributed += 1
             self._peer.refuse(frame, "unknown", "no redirected connection has this source")
             return
         self._shared.catch_up()

@@ -27,9 +27,11 @@ LOADER = Path(__file__).with_name("loader.py")
 class KernelUnavailable(Exception):  # noqa: N818 - a state, as the operator is told of it
     """The hooks are not there: one sentence, and what the operator can do."""
 
-    def __init__(self, problem: str, hint: str = "") -> None:
+    def __init__(self, problem: str, hint: str = "", *, passing: bool = False) -> None:
+        """``passing``: it may be otherwise later, without anything being done to this host."""
         super().__init__(problem)
         self.hint = hint
+        self.passing = passing
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,8 @@ def sort_out(answer: bytes, fds: list[int], python: str) -> Loaded:
     try:
         content = json.loads(answer) if answer else {}
         if "problem" in content:
-            raise KernelUnavailable(str(content["problem"]), str(content.get("hint", "")))
+            hint, passing = str(content.get("hint", "")), content.get("passing") is True
+            raise KernelUnavailable(str(content["problem"]), hint, passing=passing)
         names = [str(name).split(" ", 1) for name in content.get("descriptors", ())]
         if not names or len(names) != len(fds):
             raise KernelUnavailable(f"the BPF loader under {python} ended without an answer")

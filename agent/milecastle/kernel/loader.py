@@ -9,7 +9,7 @@ every hook is gone when that process is. Nothing stays here, least of all the co
 FD is a SOCK_SEQPACKET unix socket. One message is sent on it: JSON and, where all went well, the
 descriptors (SCM_RIGHTS) that its ``descriptors`` name in order: ``{"descriptors": ["map flows",
 "program connect4", "link connect4", ...], "lacks": [...]}``. Otherwise it is
-``{"problem": ..., "hint": ...}``.
+``{"problem": ..., "hint": ..., "passing": ...}``.
 """
 
 import argparse
@@ -85,11 +85,12 @@ CGROUP2 = 0x63677270  # CGROUP2_SUPER_MAGIC, include/uapi/linux/magic.h
 class Refused(Exception):  # noqa: N818 - what happened to the request
     """Why nothing was loaded: one sentence, and what the reader can do."""
 
-    def __init__(self, problem, hint="", program=""):
+    def __init__(self, problem, hint="", program="", passing=False):
         super().__init__(problem)
         self.problem = problem
         self.hint = hint
         self.program = program
+        self.passing = passing
 
 
 def require_root():
@@ -180,6 +181,7 @@ def attach(bcc, program, name, cgroup):
         raise Refused(
             f"another BPF program holds {name} on this cgroup or above for itself alone",
             "`bpftool cgroup tree` lists it: the one without the flag `multi`",
+            passing=True,
         )
     raise Refused(
         f"{name} cannot be attached: {os.strerror(number)}", f"Linux {os.uname().release}"
@@ -248,7 +250,11 @@ def main():
         descriptors, lacks = load_everything(options.cgroup, bpf, options.processes)
         answer = {"descriptors": [name for name, _ in descriptors], "lacks": lacks}
     except Refused as refusal:
-        answer = {"problem": refusal.problem, "hint": refusal.hint}
+        answer = {
+            "problem": refusal.problem,
+            "hint": refusal.hint,
+            "passing": refusal.passing,
+        }
     except Exception as error:  # noqa: BLE001 - whatever it is, the daemon is told in one sentence
         answer = {"problem": f"the loader failed: {type(error).__name__}: {error}", "hint": said()}
     with socket.socket(fileno=options.socket) as peer:
