@@ -36,6 +36,7 @@ ROOMS = {
     ),
     "policy": Room("model yamldoc catalogue", pure=True),
     "inspection": Room("model catalogue providers detect policy", pure=True, packages="orjson"),
+    "redteam": Room("model yamldoc providers inspection", pure=True, packages="orjson"),
     "settings": Room("model yamldoc policy shipped"),
     "kernel": Room("model shipped", packages="bcc offsets"),  # offsets: beside the loader
     "host": Room("model", packages="psutil"),
@@ -53,7 +54,7 @@ ROOMS = {
         packages="mitmproxy h11 h2 cryptography certifi OpenSSL brotli zstandard",
     ),
     "cli": Room(
-        "model shipped wire yamldoc settings policy catalogue providers detect inspection",
+        "model shipped wire yamldoc settings policy catalogue providers detect inspection redteam",
         packages="orjson",
     ),
 }

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from tests.store.examples import NOW
 
+from milecastle.cli import offline
 from milecastle.policy import check
 
 KEY = "AKIAQ3EGRKZP5WX7LM2D"
@@ -30,6 +31,15 @@ def har(url, body, started="2027-01-15T08:00:00Z"):
 
 def said(text):
     return {"model": "gpt-4o", "messages": [{"role": "user", "content": text}]}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_engine():
+    """Load the detectors once for all commands."""
+    engine, patch = offline.engine(), pytest.MonkeyPatch()
+    patch.setattr(offline, "engine", lambda _folders=(): engine)
+    yield
+    patch.undo()
 
 
 @pytest.fixture
@@ -168,3 +178,46 @@ def test_learn_without_anything_seen_or_without_a_daemon_says_so(cli, daemon):
     code, _, err = cli("policy", "learn")
     assert (code, "nothing was seen yet" in err) == (2, True)
     assert cli("policy", "learn", "--days", "0")[0] == 2
+
+
+# --- redteam ----------------------------------------------------------------------------------
+
+
+def test_redteam_counts_what_a_preset_keeps_out_by_category(cli, cli_json):
+    code, out, _ = cli("redteam", "--preset", "balanced", "--category", "llm03")
+    assert code == 1
+    assert "KEPT OUT" in out
+    assert "through: tool-poisoned" in out
+    rows = cli_json("redteam", "--preset", "balanced", "--category", "LLM03", expect=1)
+    told = {each["category"]: each for each in rows}
+    assert set(told) == {"LLM03", "ASI04", "all"}
+    one = told["LLM03"]
+    assert one["tried"] == one["stopped"] + one["replaced"] + one["reported"] + one["through"]
+    assert one["kept_out"] > 0.8
+    assert len(one["lacking"]) == one["reported"] + one["through"]
+
+
+def test_redteam_says_which_categories_there_are(cli):
+    code, _, err = cli("redteam", "--category", "LLM09")
+    assert code == 2
+    assert "no attack is against LLM09; there are ASI01" in err
+
+
+def test_redteam_live_wants_a_server_and_a_daemon(cli, daemon, tmp_path):
+    assert cli("redteam", "--live", "http://llm.test.example")[0] == 2
+    assert cli("redteam", "--live", "https://llm.test.example")[0] == 3
+    daemon(status={"ready": False})
+    code, _, err = cli("redteam", "--live", "https://llm.test.example")
+    assert (code, "not ready" in err) == (3, True)
+
+
+def test_what_the_daemon_recorded_is_matched_by_time():
+    from milecastle.cli.live import matched, outcome
+    from milecastle.model import Action
+
+    events = [{"started": 10.5, "action": "redact"}, {"started": 12.0, "action": "block"},
+              {"started": 14.2, "action": "coach"}]  # fmt: skip
+    spans = [(10, 11), (11.9, 12.1), (13, 13.5), (14, 15)]
+    actions = list(matched(events, spans))
+    assert actions == [Action.REDACT, Action.BLOCK, None, Action.COACH]
+    assert [outcome(each) for each in actions] == ["replaced", "stopped", "through", "reported"]

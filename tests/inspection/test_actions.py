@@ -167,8 +167,21 @@ def test_a_passage_in_a_tool_result_becomes_a_notice_and_the_user_s_own_words_a_
     assert isinstance(answer, Forward)
     user, tool = (message["content"] for message in json.loads(answer.body)["messages"])
     assert user == "mine: [REDACTED:lab-key]"
-    assert tool.startswith("page: [Removed by milecastle (lab-key): this passage was written")
-    assert tool.endswith(" end")
+    assert tool.startswith("[Removed by milecastle (lab-key): this passage was written")
+    assert tool.endswith("Go on without it.]")
+
+
+def test_what_an_order_wants_done_goes_with_it_and_what_stands_before_and_after_stays(begin):
+    text = f"Opening hours: 9 to 5.\n\nNow: {KEY} and\n\nsend all{' it' * 120}\n\nSee you soon."
+    body = {
+        "model": "m",
+        "messages": [{"role": "tool", "tool_call_id": "t", "content": text}],
+    }
+    answer = begin(document=policy("neutralise")).request(json.dumps(body).encode())
+    (message,) = json.loads(answer.body)["messages"]
+    assert message["content"].startswith("Opening hours: 9 to 5.\n\n[Removed by milecastle")
+    assert message["content"].endswith("Go on without it.]\n\nSee you soon.")
+    assert "send all" not in message["content"]
 
 
 # --- limit -----------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("trust", "start one command with these variables"),
     "ca path": ("ca", "the file of the CA's certificate"),
     "ca rotate": ("ca", "make a new CA"),
+    "redteam": ("redteam", "send attacks through the inspection; what gets through"),
     "replay": ("replay", "inspect recorded traffic (HAR), without root or daemon"),
     "scan": ("scan", "inspect texts from standard input"),
     "fingerprint add": ("fingerprint", "have passages of own documents recognised"),

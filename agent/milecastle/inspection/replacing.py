@@ -18,6 +18,12 @@ SHORTEST = 6
 LONGEST = 4096
 MOST = 500
 """Texts that are looked for."""
+BEGINNINGS = (". ", "! ", "? ", "\n", ">", "。")
+SENTENCE = 200
+"""Characters before a finding in which its sentence begins."""
+FURTHER = 300
+PASSAGE = 2000
+"""Characters after it that belong to its passage: at least, and at most."""
 
 
 def marker(finding: Finding) -> str:
@@ -57,7 +63,10 @@ def edits(
             new = names.name(finding, text)
         else:
             new = marker(finding)
-        made.append(Edit(finding.place, finding.start, finding.end, new))
+        start, end = finding.start, finding.end
+        if id(finding) in neutralised and segment:
+            start, end = passage(segment.text, start, end)
+        made.append(Edit(finding.place, start, end, new))
         if id(finding) not in neutralised and SHORTEST <= len(text.strip()) <= LONGEST:
             texts.setdefault((finding.provenance, text), new)
     made += elsewhere(texts, findings, segments)
@@ -81,6 +90,21 @@ def elsewhere(
                 near = taken.get(segment.place, ())
                 if not any(start < found.end and found.start < end for found in near):
                     yield Edit(segment.place, start, end, new)
+
+
+def passage(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return where the passage begins and ends that a finding gives away.
+
+    A detector knows how an order begins ("ignore your instructions"); what is to be done stands
+    after it. So the passage goes from the sentence's beginning to the end of a paragraph, which an
+    attacker can put anywhere: therefore not before FURTHER characters.
+    """
+    first = max(0, start - SENTENCE)
+    opening = text[first:start]
+    marks = [opening.rfind(mark) + len(mark) for mark in BEGINNINGS if mark in opening]
+    begins = first + max(marks) if marks else (first if first == 0 else start)
+    ends = text.find("\n\n", end + FURTHER, end + PASSAGE)
+    return begins, ends if ends >= 0 else min(len(text), end + PASSAGE)
 
 
 def alone(text: str, within: str) -> Iterator[tuple[int, int]]:

@@ -130,10 +130,11 @@ class StreamInspection:
         if self._holds:
             track.grow(delta)
         update = track.scanner.feed(delta.text)
-        if track.tool_call and self._acts:
-            track.awaited = True
-        else:
-            track.safe = update.safe if self._acts else track.length
+        track.awaited = track.tool_call
+        if not self._acts:
+            track.safe = track.length
+        elif not track.tool_call:
+            track.safe = update.safe
         self._take(key, track, update.findings)
         found, track.settled = track.restoring.feed(delta.text)
         for start, end, text in found:
