@@ -114,8 +114,8 @@ async def test_a_neighbour_on_a_shared_address_is_no_service(ledger, connect, li
     ledger.seen(connect(), "www.bank.example", "passed")
     (row,) = await listed()
     assert (row["service"], row["outcome"]) == (None, "passed through")
-    assert row["reason"] == "the name is not in the catalogue"
-    assert await states() == []
+    assert row["reason"] == "a name outside the catalogue, at an address of a service"
+    assert await states() == [(None, "metadata only", row["reason"], 1)]
     assert await ledger.ask(lambda db: listing.inventory(db)) == []
 
 

@@ -85,6 +85,13 @@ def test_a_neighbour_on_the_same_address_passes_through_and_is_no_service(monito
     assert (row["service"], row["name"]) == (None, "www.example.test")
     assert (row["outcome"], row["calls"]) == ("passed through", 0)
 
+    def counted() -> list[int]:
+        rows = monitor.objects("coverage")
+        return [row["count"] for row in rows if row["process"] and row["service"] is None]
+
+    assert until(lambda: counted() == [1], 5)
+    assert None not in [row["service"] for row in monitor.objects("inventory")]
+
 
 def test_a_client_that_refuses_the_ca_is_seen_and_the_reason_known(monitor: Agent):
     pid, code, _ = run(monitor, curl(OPENAI, chat("hello")), trusting=False)

@@ -89,7 +89,7 @@ def test_a_name_that_comes_late_completes_the_connection(book):
     book.write([Named(1, None, "cdn.example", "passed through", "not_listed")], NOW)
     second, first = connections(book)
     assert (first["service"], first["name"]) == (None, "cdn.example")
-    assert first["reason"] == "the name is not in the catalogue"
+    assert first["reason"] == "a name outside the catalogue, at an address of a service"
     assert second["service"] == "openai"
 
 

@@ -35,7 +35,7 @@ def program(process: Mapping[str, Any]) -> str:
 
 def service(row: Mapping[str, Any]) -> str:
     """Return the service of a row of inventory or coverage; an unknown one by its host."""
-    return str(row.get("host") or row.get("service"))
+    return str(row.get("host") or row.get("service") or "-")
 
 
 def pod(process: Mapping[str, Any]) -> str:

@@ -177,6 +177,8 @@ class Ledger:
         of = service or (None if name else known.service)
         late = cookie not in self._pending
         self._correct(Named(cookie, of, name, outcome, code))
+        if code == "not_listed":  # how often a service's address is another's, too
+            self._add(Noted(time.time(), known.process, "", coverage.METADATA, code))
         if late and of and (state := coverage.of_connection(outcome, code)):
             self._add(Noted(time.time(), known.process, of, state, code, host_of(of, name)))
 

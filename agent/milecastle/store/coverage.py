@@ -25,7 +25,7 @@ CODES: Mapping[str, str] = {
     "late_name": "its address was not known; the name came with the handshake",
     "older": "it is older than the agent",
     # said by the worker of a connection
-    "not_listed": "the name is not in the catalogue",
+    "not_listed": "a name outside the catalogue, at an address of a service",
     "no_name": "the handshake names no host",
     "not_http": "it speaks neither TLS nor HTTP",
     "client_refused_certificate": "the client refused the CA",

@@ -102,6 +102,7 @@ class Noted:
     at: float
     process: Process | None
     service: str
+    """"": none, at an address that a service has, too."""
     state: str
     code: str = ""
     host: str = ""

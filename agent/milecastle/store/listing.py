@@ -30,7 +30,8 @@ WHERE c.number < :before AND (:uid IS NULL OR p.uid = :uid) ORDER BY c.number DE
 INVENTORY = """
 SELECT number, service, host, uid, process, client, evidence, first, last, connections, calls,
     request_bytes, response_bytes, input_tokens, output_tokens, server
-FROM inventory WHERE :uid IS NULL OR uid = :uid ORDER BY last DESC LIMIT :limit
+FROM inventory
+WHERE service != '' AND (:uid IS NULL OR uid = :uid) ORDER BY last DESC LIMIT :limit
 """
 ACCOUNTS = """
 SELECT inventory, kind, fingerprint, organisation, first, last FROM accounts ORDER BY last DESC
@@ -125,7 +126,7 @@ def used_by(
     user, container = who.pop("user", None), who.pop("container", None)
     program = {**who, "client": client, "client_evidence": evidence}
     return {
-        "service": service,
+        "service": service or None,
         "host": host or None,
         "user": user,
         "uid": uid,

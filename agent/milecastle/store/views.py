@@ -31,6 +31,7 @@ def session(row: Row) -> dict[str, Any]:
         "user": who.get("user"),
         "container": who.get("container"),
         "client": who.get("client"),
+        "client_evidence": who.get("client_evidence") or None,
         "grade": grade,
         "standing": standing,
         "sanctioned": standing == Standing.SANCTIONED,
