@@ -47,14 +47,15 @@ def archive(tmp_path):
 def tools(tmp_path):
     opened = Tools.open(tmp_path / "tools.db")
     yield opened
-    opened.close()
+    opened.close()  # twice, where somebody has closed it
 
 
 @pytest.fixture
 def offered(tools):
     kept = Offered(tools, lambda kind, body: kept.told.append((kind, body)), now=lambda: 1e9)
     kept.told = []
-    return kept
+    yield kept
+    kept.close()
 
 
 @pytest.fixture

@@ -1,14 +1,18 @@
 """What operators add for the detectors, and what is remembered of servers' tools."""
 
 import asyncio
+import contextlib
 import dataclasses
 import os
 import socket
+import sqlite3
+import time
 
 import pytest
 from tests.daemon.conftest import End
 
 from milecastle import wire
+from milecastle.daemon import tools as tools_module
 from milecastle.daemon.knowledge import Knowledge
 from milecastle.daemon.peer import Peer
 from milecastle.daemon.workers import WorkerSession
@@ -85,29 +89,29 @@ def test_rules_beyond_the_budget_are_left_out_and_said(folders, knowledge):
 # --- tools -------------------------------------------------------------------------------
 
 
-def test_what_is_known_is_not_overwritten_by_a_worker(offered):
+async def test_what_is_known_is_not_overwritten_by_a_worker(offered):
     offered.learn("srv", {"add": A})
     offered.learn("srv", {"add": B})
+    (row,) = await offered.listed()
     assert offered.known() == {"srv": {"add": A}}
     assert offered.told == [("sealed", {"server": "srv", "seals": {"add": A}})]
-    (row,) = offered.listed()
     assert row["changed"] == ["add"]
 
 
-def test_an_operator_agrees_to_a_change_and_every_worker_is_told(offered):
+async def test_an_operator_agrees_to_a_change_and_every_worker_is_told(offered):
     offered.learn("srv", {"add": A, "sub": A})
     offered.learn("srv", {"add": B})
-    assert offered.accept("srv", "") == {"server": "srv", "tools": ["add"]}
+    assert await offered.accept("srv", "") == {"server": "srv", "tools": ["add"]}
     assert offered.told[-1] == ("sealed", {"server": "srv", "seals": {"add": B}})
     assert offered.known() == {"srv": {"add": B, "sub": A}}
     with pytest.raises(LookupError):
-        offered.accept("srv", "add")
+        await offered.accept("srv", "add")
 
 
-def test_a_change_that_is_taken_back_does_not_wait_any_more(offered):
+async def test_a_change_that_is_taken_back_does_not_wait_any_more(offered):
     for seal in (A, B, A):
         offered.learn("srv", {"add": seal})
-    assert offered.listed()[0]["changed"] == []
+    assert (await offered.listed())[0]["changed"] == []
 
 
 def test_it_outlives_the_daemon_and_old_servers_are_forgotten(tools, tmp_path):
@@ -150,4 +154,21 @@ async def test_a_worker_that_tells_nonsense_of_tools_is_disconnected(shared, off
     assert await end.hear() is None
     await serving
     theirs.close()
+    await offered.listed()
     assert offered.known() == {"srv": {"add": A}}
+
+
+async def test_a_disk_that_stalls_costs_no_time_and_little_memory(offered, tmp_path, monkeypatch):
+    monkeypatch.setattr(tools_module, "ANSWER_SECONDS", 0.1)
+    with contextlib.closing(sqlite3.connect(tmp_path / "tools.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        for number in range(tools_module.MOST_WAITING * 2):
+            offered.learn(f"srv-{number}", {"add": A})
+        assert time.monotonic() - began < 0.5
+        assert offered._desk.waiting == tools_module.MOST_WAITING
+        with pytest.raises(OSError, match="does not answer"):
+            await offered.listed()
+        other.execute("ROLLBACK")
+    monkeypatch.setattr(tools_module, "ANSWER_SECONDS", 10)
+    assert len(await offered.listed()) == tools_module.MOST_WAITING

@@ -187,14 +187,14 @@ class Client:
     def _usage(self, _body: wire.Body) -> list[Any]:
         return self._answers.usage.listed(self._only)
 
-    def _tools(self, _body: wire.Body) -> list[Any]:
+    async def _tools(self, _body: wire.Body) -> list[Any]:
         if not self._sees_all:
             raise RefusedError("forbidden", "only root and the group may see all users' tools")
-        return self._answers.offered.listed()
+        return await self._answers.offered.listed()
 
-    def _accept(self, body: wire.Body) -> dict[str, Any]:
+    async def _accept(self, body: wire.Body) -> dict[str, Any]:
         self._root_only("agree to a changed tool")
-        return self._answers.offered.accept(body["server"], body["name"])
+        return await self._answers.offered.accept(body["server"], body["name"])
 
     def _event(self, event: Event) -> None:
         if self._may_see(event):

@@ -147,7 +147,8 @@ class Daemon:
         )
         stack.callback(ledger.close)
         tools = Tools.open(settings.state_dir / "tools.db")
-        stack.callback(tools.close)
+        offered = Offered(tools, lambda kind, body: workers.tell(kind, body))
+        stack.callback(offered.close)
         self._knowledge = Knowledge(settings.rules or (USUAL_RULES,), settings.state_dir)
         stack.callback(self._knowledge.close)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
@@ -231,7 +232,6 @@ class Daemon:
             lambda: self._namespaces.served,
             settings.intercept.loopback,
         )
-        offered = Offered(tools, lambda kind, body: workers.tell(kind, body))
         past = await ledger.write(lambda register: register.addresses(time.time() - PAST_SECONDS))
         self._sockets = Sockets(
             processes,

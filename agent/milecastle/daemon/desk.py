@@ -58,6 +58,11 @@ class Desk[W: Writer]:
         return bool(self._jobs)
 
     @property
+    def waiting(self) -> int:
+        """How much the writer has to do."""
+        return len(self._jobs)
+
+    @property
     def fault(self) -> str | None:
         """Why nothing is written now, None where all is well."""
         if self._jobs:

@@ -76,6 +76,7 @@ class ModelServers:
         self._views: dict[int, View] = {}
         self._turn = 0
         self._doors: dict[tuple[str | None, int], tuple[int, bool]] = {}
+        self._ports: frozenset[int] = frozenset()
         self._tell()
 
     @property
@@ -114,7 +115,10 @@ class ModelServers:
 
     def at(self, flow: Flow) -> Server | None:
         """Return the model server that a connection goes to, None where it is none."""
-        loopback = ipaddress.ip_address(flow.address).is_loopback
+        if flow.port not in self._ports:
+            return None
+        address = ipaddress.ip_address(flow.address)
+        loopback = address.is_loopback or address.is_unspecified  # connect() takes both for it
         for view in self._views.values():
             if view.netns == flow.netns if loopback else flow.address in view.addresses:
                 for one in view.sockets:
@@ -176,6 +180,7 @@ class ModelServers:
                     doors |= {(at, one.port): (number, False) for at in reached_at(one, view)}
         if doors != self._doors:
             self._doors = doors
+            self._ports = frozenset(port for _, port in doors)
             self._kernel.set_locals(dict(list(doors.items())[:LOCALS]))
 
     def _number(self, service: str) -> int:

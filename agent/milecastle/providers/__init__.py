@@ -22,7 +22,6 @@ from milecastle.providers.rewriting import rewrite
 from milecastle.providers.segments import segments
 from milecastle.providers.session import Session, has_session, open_session
 from milecastle.providers.speaking import spoken
-from milecastle.providers.strangeness import strange
 from milecastle.providers.stream import Stream
 
 __all__ = [
@@ -45,5 +44,4 @@ __all__ = [
     "rewrite",
     "segments",
     "spoken",
-    "strange",
 ]

@@ -13,6 +13,7 @@ from milecastle.providers.answer import Answer
 from milecastle.providers.ask import Ask
 from milecastle.providers.blocks import read_block, read_content
 from milecastle.providers.dialect import Dialect
+from milecastle.providers.leaves import unclaimed
 from milecastle.providers.parts import role
 from milecastle.providers.typed import items, mapping, string, word
 
@@ -134,7 +135,8 @@ def event(answer: Answer, name: str, value: Json) -> None:
     elif kind == "completion":
         _completion(answer, body)
     elif kind != "ping":
-        answer.tell_rest(value)
+        for leaf in unclaimed(value, ()):
+            answer.repeat("text", leaf.text, leaf.place)
 
 
 def _index(body: dict[str, Json]) -> int:
@@ -183,7 +185,8 @@ def _delta(answer: Answer, body: dict[str, Json]) -> None:
         )
         answer.grow(part, string(delta.get(field)), f"/delta/{field}")
     elif kind != "signature_delta":
-        answer.tell_rest(delta, "/delta")
+        for leaf in unclaimed(delta, ()):
+            answer.repeat("text", leaf.text, f"/delta{leaf.place}")
 
 
 def _stop(answer: Answer, body: dict[str, Json]) -> None:

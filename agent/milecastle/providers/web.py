@@ -62,7 +62,8 @@ def patch_event(answer: Answer, name: str, value: Json) -> None:
         openai_chat.event(answer, name, value)
     else:
         answer.conversation = word(body.get("conversation_id")) or answer.conversation
-        answer.tell_rest(value)
+        for leaf in unclaimed(value, ()):
+            answer.repeat("text", leaf.text, leaf.place)
 
 
 def _patch(answer: Answer, patch: dict[str, Json], place: str) -> None:
@@ -88,7 +89,8 @@ def _patch(answer: Answer, patch: dict[str, Json], place: str) -> None:
             part = answer.open(path, kind, "/" + path.lstrip("/"))
             answer.grow(part, value, here)
             return
-    answer.tell_rest(value, here)
+    for leaf in unclaimed(value, ()):
+        answer.repeat("text", leaf.text, here + leaf.place)
 
 
 def _below(patch: dict[str, Json], path: str, operation: str) -> dict[str, Json]:

@@ -61,30 +61,23 @@ WHERE server IN (SELECT server FROM tools GROUP BY server HAVING max(last) < ?)
 class Tools:
     """The tools' database. One thread at a time; sqlite3.Error where the disk refuses."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    fault: str | None = None
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
         self._connection = connection
         (self._count,) = connection.execute("SELECT count(*) FROM tools").fetchone()
 
     @classmethod
     def open(cls, path: Path) -> Tools:
         """Return the database at this path, made if need be. OSError where there can't be one."""
-        return cls(database.connect(path, design=DESIGN))
+        return cls(path, database.connect(path, design=DESIGN))
 
     def close(self) -> None:
         self._connection.close()
 
     def learn(self, server: str, seals: Mapping[str, str], now: float) -> dict[str, str]:
-        """Take what a worker tells of a server; return what is new and was not known at all.
-
-        ValueError where it is no such thing.
-        """
-        for name, seal in seals.items():
-            if not all(isinstance(text, str) for text in (name, seal)) or len(name) > LONGEST:
-                raise ValueError("a seal is {name: digest}")
-            if not SEAL.fullmatch(seal):
-                raise ValueError("a digest is 32 hexadecimal digits")
-        if len(server) > LONGEST:
-            raise ValueError("a server's name is too long")
+        """Take what passed ``check``; return what is new and was not known at all."""
         new: dict[str, str] = {}
         with self._connection:
             for name, seal in seals.items():
@@ -127,3 +120,14 @@ class Tools:
         with self._connection:
             self._connection.execute(OLD, (now - KEPT,))
         (self._count,) = self._connection.execute("SELECT count(*) FROM tools").fetchone()
+
+
+def check(server: str, seals: Mapping[str, str]) -> None:
+    """Raise ValueError where a worker tells of something that is no server's tools."""
+    for name, seal in seals.items():
+        if not all(isinstance(text, str) for text in (name, seal)) or len(name) > LONGEST:
+            raise ValueError("a seal is {name: digest}")
+        if not SEAL.fullmatch(seal):
+            raise ValueError("a digest is 32 hexadecimal digits")
+    if len(server) > LONGEST:
+        raise ValueError("a server's name is too long")
