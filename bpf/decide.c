@@ -211,7 +211,7 @@ static __always_inline void note_caller(struct bpf_sock_addr *ctx)
 	c->ids = bpf_get_current_pid_tgid();
 	c->owner = bpf_get_current_uid_gid();
 	c->inode = c->device = 0;
-	if (asks_program())
+	if (asked() & ASKS_PROGRAM)
 		read_program(&c->inode, &c->device);
 	bpf_get_current_comm(&c->comm, sizeof(c->comm));
 	c->check = checksum(c);

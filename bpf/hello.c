@@ -168,26 +168,28 @@ static __always_inline u32 late_limits(struct __sk_buff *skb, u32 service, u32 f
 				       struct caller *caller)
 {
 	struct subject who = {};
+	u32 closed, found;
 	u64 ancestor;
-	u32 found;
 
-	if (!caller || !has_restrictions(flags))
+	if (!caller || !(flags & FLAG_SOME))
 		return 0;
 	who.uid = (u32)caller->owner;
 	who.cgroup = caller->cgroup;
 	who.inode = caller->inode;
 	who.device = caller->device;
-	found = limits_anywhere(service, flags, &who);
-	if (!asks_cgroup(flags))
-		return found;
-	found |= limits_within(service, flags, &who, who.cgroup);
-	for (int level = 0; level < MOST_LEVELS; level++) {
+	closed = limits_of(service, &who, 0, 0);
+	if (!(asked() & ASKS_CGROUP))
+		return closed;
+	closed |= limits_of(service, &who, ASKS_CGROUP, who.cgroup);
+	for (int level = 0; level < MOST_ABOVE; level++) {
 		ancestor = bpf_skb_ancestor_cgroup_id(skb, level);
-		if (!ancestor)
+		if (!ancestor || closed & FLAG_REFUSE)
 			break;
-		found |= limits_within(service, flags, &who, ancestor);
+		found = limits_of(service, &who, ASKS_CGROUP, ancestor);
+		if (found)
+			closed = found;
 	}
-	return found;
+	return closed;
 }
 
 /*

@@ -25,6 +25,7 @@
 #define LOCALS 4096	 /* where model servers of this host listen */
 #define ARGUMENT_BYTES 1024 /* of a program's arguments; the rest is cut off */
 #define MOST_LEVELS 32	 /* depth of a cgroup below the root that is looked at */
+#define MOST_ABOVE 16	 /* of the cgroups above a caller's own, from the root, that may be restricted */
 #define PACKET_BYTES 4096 /* of a packet that goes to user space; the rest is cut off */
 #define MOST_PIECES 4	  /* records that one TCP segment is handed over in */
 
@@ -33,6 +34,7 @@ enum flag {
 	FLAG_REDIRECT = 1, /* to the checkpoint, if nothing stands in the way */
 	FLAG_CLOSED = 2,   /* refuse where something does (on_failure: closed) */
 	FLAG_REFUSE = 4,   /* refuse in any case */
+	FLAG_SOME = 8,	   /* there are restrictions: some callers have more flags */
 };
 
 /* What a restriction asks of whoever connects; all that its shape names has to fit. */
@@ -42,8 +44,6 @@ enum asks {
 	ASKS_CGROUP = 4,
 };
 
-/* A service's flags have bit SHAPES + s where there are restrictions of the shape s for it. */
-#define SHAPES 8
 #define BELOW 256 /* in a restriction's value: it holds for the cgroups below its own as well */
 
 enum outcome {

@@ -54,46 +54,51 @@ static __always_inline void answer_arrives(struct __sk_buff *skb, u32 offset, u3
 }
 
 /*
- * A TCP segment from a resolver. A message behind its length (RFC 1035, 4.2.2) that fills it is
- * read here; pieces of messages, and several, are put together in user space.
+ * Where the DNS message of a TCP segment begins, if it fills it: behind its length (RFC 1035,
+ * 4.2.2). Else 0, and pieces of messages, or several, are put together in user space.
  */
-static __always_inline void segment_arrives(struct __sk_buff *skb, u32 offset)
+static __always_inline u32 message_in_segment(struct __sk_buff *skb, u32 offset)
 {
 	u8 *head = linear(skb, offset, 13), length[2];
 	u32 sequence;
 
 	if (!head)
-		return;
+		return 0;
 	sequence = two_bytes(head + 4) << 16 | two_bytes(head + 6);
 	offset += (head[12] >> 4) * 4;
 	if (skb->len <= offset)
-		return; /* nothing but an acknowledgement */
+		return 0; /* nothing but an acknowledgement */
 	if (!bpf_skb_load_bytes(skb, offset, length, sizeof(length)) &&
-	    two_bytes(length) == skb->len - offset - 2) {
-		answer_arrives(skb, offset + 2, STREAM);
-		return;
-	}
+	    two_bytes(length) == skb->len - offset - 2)
+		return offset + 2;
 	count(COUNT_DNS_SPLIT);
-	for (u32 piece = 0; piece < MOST_PIECES; piece++) {
-		if (skb->len <= offset || !was_asked(skb, STREAM))
-			return;
+	for (u32 piece = 0; piece < MOST_PIECES && was_asked(skb, STREAM); piece++) {
+		if (skb->len <= offset)
+			return 0;
 		hand_over(skb, offset, PACKET_DNS_STREAM, sequence);
 		offset += PACKET_BYTES;
 		sequence += PACKET_BYTES;
 	}
+	return 0;
 }
 
 int ingress(struct __sk_buff *skb)
 {
-	u32 offset;
+	u32 offset, id = STREAM;
 	u8 protocol = carried(skb, &offset), head[2];
 
 	if ((protocol != IPPROTO_UDP && protocol != IPPROTO_TCP) || port_at(skb, offset) != DNS)
 		return ALLOW;
-	if (protocol == IPPROTO_TCP)
-		segment_arrives(skb, offset);
-	else if (!bpf_skb_load_bytes(skb, offset + UDP_HEADER, head, sizeof(head)))
-		answer_arrives(skb, offset + UDP_HEADER, two_bytes(head));
+	if (protocol == IPPROTO_UDP) {
+		offset += UDP_HEADER;
+		if (bpf_skb_load_bytes(skb, offset, head, sizeof(head)))
+			return ALLOW;
+		id = two_bytes(head);
+	} else {
+		offset = message_in_segment(skb, offset);
+	}
+	if (offset)
+		answer_arrives(skb, offset, id);
 	return ALLOW;
 }
 

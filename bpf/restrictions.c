@@ -52,20 +52,18 @@ static __always_inline void read_program(u64 *inode, u64 *device)
 #endif
 }
 
-/* Does any restriction ask for the program? */
-static __always_inline bool asks_program(void)
+/* What restrictions ask for, all of them together: enum asks. */
+static __always_inline u32 asked(void)
 {
-	u32 zero = 0, *asked = askings.lookup(&zero);
-	return asked && *asked & ASKS_PROGRAM;
+	u32 zero = 0, *asks = askings.lookup(&zero);
+	return asks ? *asks : 0;
 }
 
-static __always_inline u32 restricted(struct restriction *key, u32 shape, u32 flags,
-				      const struct subject *who)
+/* The flags by restrictions of one shape. */
+static __always_inline u32 limit(struct restriction *key, u32 shape, const struct subject *who)
 {
 	u32 *found;
 
-	if (!(flags & 1 << (SHAPES + shape)))
-		return 0;
 	key->shape = shape;
 	key->uid = shape & ASKS_USER ? who->uid : 0;
 	key->inode = shape & ASKS_PROGRAM ? who->inode : 0;
@@ -77,57 +75,53 @@ static __always_inline u32 restricted(struct restriction *key, u32 shape, u32 fl
 	return *found & (FLAG_REFUSE | FLAG_CLOSED);
 }
 
-/* The flags beside its own that a service has for whoever is in no particular cgroup. */
-static __always_inline u32 limits_anywhere(u32 service, u32 flags, const struct subject *who)
-{
-	struct restriction key = {.service = service};
-
-	return restricted(&key, ASKS_USER, flags, who) |
-	       restricted(&key, ASKS_PROGRAM, flags, who) |
-	       restricted(&key, ASKS_USER | ASKS_PROGRAM, flags, who);
-}
-
-/* The same for whoever is in the given cgroup or below. */
-static __always_inline u32 limits_within(u32 service, u32 flags, const struct subject *who,
-					 u64 cgroup)
+/*
+ * The flags that a service has for a caller beside its own, by restrictions of these shapes:
+ * `where` is ASKS_CGROUP and `cgroup` its id, or both are 0. Whatever refuses ends the search, which
+ * keeps the verifier from following every sum.
+ */
+static __always_inline u32 limits_of(u32 service, const struct subject *who, u32 where, u64 cgroup)
 {
 	struct restriction key = {.service = service, .cgroup = cgroup};
+	u32 closed = 0, found;
 
-	return restricted(&key, ASKS_CGROUP, flags, who) |
-	       restricted(&key, ASKS_CGROUP | ASKS_USER, flags, who) |
-	       restricted(&key, ASKS_CGROUP | ASKS_PROGRAM, flags, who) |
-	       restricted(&key, ASKS_CGROUP | ASKS_USER | ASKS_PROGRAM, flags, who);
-}
-
-static __always_inline bool has_restrictions(u32 flags)
-{
-	return flags >> SHAPES;
-}
-
-static __always_inline bool asks_cgroup(u32 flags)
-{
-	return flags >> (SHAPES + ASKS_CGROUP);
+	for (u32 shape = 0; shape < ASKS_CGROUP; shape++) {
+		if (!(where | shape))
+			continue; /* everybody: that is for the service's own flags to say */
+		found = limit(&key, where | shape, who);
+		if (found & FLAG_REFUSE)
+			return FLAG_REFUSE;
+		if (found)
+			closed = FLAG_CLOSED;
+	}
+	return closed;
 }
 
 /* The flags that a service has for the thread that calls, beside its own. */
 static __always_inline u32 limits(u32 service, u32 flags)
 {
 	struct subject who = {};
+	u32 closed, found, asks;
 	u64 ancestor;
-	u32 found;
 
-	if (!has_restrictions(flags))
+	if (!(flags & FLAG_SOME))
 		return 0;
+	asks = asked();
 	who.uid = (u32)bpf_get_current_uid_gid();
 	who.cgroup = bpf_get_current_cgroup_id();
-	if (asks_program())
+	if (asks & ASKS_PROGRAM)
 		read_program(&who.inode, &who.device);
-	found = limits_anywhere(service, flags, &who);
-	for (int level = 0; asks_cgroup(flags) && level < MOST_LEVELS; level++) {
+	closed = limits_of(service, &who, 0, 0);
+	if (!(asks & ASKS_CGROUP))
+		return closed;
+	closed |= limits_of(service, &who, ASKS_CGROUP, who.cgroup);
+	for (int level = 0; level < MOST_ABOVE; level++) {
 		ancestor = bpf_get_current_ancestor_cgroup_id(level);
-		if (!ancestor)
+		if (!ancestor || closed & FLAG_REFUSE)
 			break;
-		found |= limits_within(service, flags, &who, ancestor);
+		found = limits_of(service, &who, ASKS_CGROUP, ancestor);
+		if (found)
+			closed = found;
 	}
-	return found;
+	return closed;
 }

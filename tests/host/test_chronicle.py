@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -107,3 +108,28 @@ def test_what_is_remembered_is_bounded(chronicle, monkeypatch):
         run(chronicle, pid, "x")
     assert len(chronicle) == 100
     assert chronicle.recall(999, 1000, NOW + 1)
+
+
+def test_where_something_was_missed_nobody_is_taken_for_what_they_were_before(chronicle):
+    """An exec may be among what was not told: rather no answer than the wrong program."""
+    run(chronicle, 50, "shell", at=NOW)
+    before, after = NOW + SECOND, NOW + 2 * SECOND
+    chronicle.missed(before, after)
+    assert chronicle.recall(50, 1000, before).comm == "shell"
+    assert chronicle.recall(50, 1000, before + 1) is None
+    assert chronicle.changed_since(50, before + 1)  # so what /proc says now counts for nothing
+    assert not chronicle.changed_since(50, after)
+    run(chronicle, 50, "told", at=after + 1)
+    assert chronicle.recall(50, 1000, after + 2).comm == "told"
+
+
+def test_a_program_with_the_inode_of_one_that_is_gone_has_its_own_path(chronicle, tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    for program in (old, new):
+        program.write_text("x")
+        status = os.stat(program)  # `new` is given the number that `old` had
+        file = (status.st_dev, 7)
+        chronicle._is = lambda path, _file: Path(path).exists()
+        chronicle.executed(born(50), image(NOW, "x", exe=str(program)), file)
+        assert chronicle.recall(50, 1000, NOW + 1).exe == str(program)
+        program.unlink()

@@ -49,7 +49,6 @@ CONSTANTS = (
     "INTERCEPTED",
     "PACKET_BYTES",
     "RESTRICTIONS",
-    "SHAPES",
     "BELOW",
 )
 RENAMED = {("address", "bytes"): "word"}

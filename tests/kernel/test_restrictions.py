@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from milecastle.kernel import Restriction
-from milecastle.kernel.restrictions import shapes, table
+from milecastle.kernel.restrictions import table
 
 from .conftest import SERVICE
 from .lab import SERVICE4, SERVICE6, entering, sub_cgroup
@@ -172,4 +172,3 @@ def test_a_restriction_of_nobody_is_refused():
 def test_two_words_on_one_caller_are_one_entry():
     both = [Restriction(3, refuse=True, uid=1), Restriction(3, closed=True, uid=1)]
     assert list(table(both).values()) == [6]
-    assert shapes(both) == {3: 1 << 9}

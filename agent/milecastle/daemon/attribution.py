@@ -44,6 +44,8 @@ class Attributor:
         self._chronicle = chronicle
         self._service_of = service_of
         self._known: OrderedDict[int, Attribution] = OrderedDict()
+        self._lost = 0
+        self._witnessed_ns = time.monotonic_ns()
         self.unattributed = 0
         """Connections at a checkpoint that the kernel remembered no more."""
 
@@ -61,10 +63,14 @@ class Attributor:
                 self._known.popitem(last=False)
         return self._named(flow.cookie, known)
 
-    def witness(self, lives: Iterable[Life]) -> None:
-        """Take down what became of processes, in order."""
+    def witness(self, lives: Iterable[Life], lost: int = 0) -> None:
+        """Take down what became of processes, in order. ``lost`` is `Kernel.lives_lost`."""
         for life in lives:
             self._take_down(life)
+        now = time.monotonic_ns()
+        if lost != self._lost:
+            self._chronicle.missed(self._witnessed_ns, now)
+        self._lost, self._witnessed_ns = lost, now
 
     def _take_down(self, life: Life) -> None:
         who = Biography(

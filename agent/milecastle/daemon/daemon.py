@@ -389,7 +389,7 @@ class Daemon:
     def _kernel_events(self) -> None:
         """Take everything that the kernel has to tell, lives before the connections they made."""
         events, lives = list(self._kernel.events()), self._kernel.lives()
-        self._attributor.witness(lives)
+        self._attributor.witness(lives, self._kernel.lives_lost())
         self._restrictions.witness(lives)
         for event in events:
             if isinstance(event, Flow):

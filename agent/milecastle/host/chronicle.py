@@ -71,6 +71,8 @@ class Chronicle:
         self._lives: OrderedDict[int, Biography] = OrderedDict()
         self._paths: OrderedDict[tuple[tuple[int, int], str | None], str] = OrderedDict()
         """(device, inode) of an executable and how it was called -> its path."""
+        self._missed = (0, 0)
+        """Between these moments somebody may have executed something unheard of."""
         self._groups: dict[int, str] = {}
         """A cgroup's id -> its path."""
         self._boot = psutil.boot_time() if proc == Path("/proc") else 0.0
@@ -108,8 +110,8 @@ class Chronicle:
         if life is None or life.started_ns - self._suspended_ns > opened_ns + SLACK_NS:
             return None
         image = next((one for one in reversed(life.images) if one.at_ns <= opened_ns), None)
-        if image is None:
-            return None
+        if image is None or (image.at_ns < self._missed[1] and opened_ns > self._missed[0]):
+            return None  # or it has executed something since that nobody heard of
         group = self._group(life.cgroup)
         where = place(group)
         return Process(
@@ -129,15 +131,23 @@ class Chronicle:
             marks=image.marks,
         )
 
+    def missed(self, since_ns: int, until_ns: int) -> None:
+        """Take note that something happened between these moments that was not told."""
+        begin = self._missed[0] if self._missed[1] else since_ns
+        self._missed = (begin, until_ns)
+
     def executable(self, pid: int) -> str | None:
         """Return the path of what a process executed last, as far as it was told."""
         life = self._lives.get(pid)
         return life.images[-1].exe if life and life.images else None
 
     def changed_since(self, pid: int, opened_ns: int) -> bool:
-        """Whether the process has executed something else since: /proc tells of that by now."""
+        """Whether the process has executed something else since, or may have: /proc tells of that
+        by now.
+        """
         life = self._lives.get(pid)
-        return life is not None and any(one.at_ns > opened_ns for one in life.images)
+        changed = life is not None and any(one.at_ns > opened_ns for one in life.images)
+        return changed or opened_ns < self._missed[1]
 
     def _keep(self, life: Biography) -> None:
         self._lives[life.pid] = life

@@ -91,6 +91,7 @@ class FakeKernel:
         self.locals: dict[Door, tuple[int, bool]] = {}
         self.destroyed: list[Flow] = []
         self.lived: list[Life] = []
+        self.lost = 0
         self.lacks: tuple[str, ...] = ()
 
     @classmethod
@@ -168,6 +169,9 @@ class FakeKernel:
     def lives(self) -> list[Life]:
         lives, self.lived = self.lived, []
         return lives
+
+    def lives_lost(self) -> int:
+        return self.lost
 
     def destroy(self, flow: Flow) -> bool:
         self.destroyed.append(flow)

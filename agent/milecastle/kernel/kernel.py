@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import ipaddress
+import select
 import struct
 import time
 from collections import deque
@@ -42,7 +43,7 @@ from milecastle.kernel.layout import (
     unpacked,
 )
 from milecastle.kernel.lives import Life
-from milecastle.kernel.restrictions import Restriction, shapes, table
+from milecastle.kernel.restrictions import Restriction, table
 from milecastle.kernel.trie import Named, trie
 
 MOST_EVENTS = 512
@@ -71,11 +72,19 @@ class Kernel:
         self._locals: dict[bytes, int] = {}
         self._port_words: set[int] = set()
         self._flags: dict[int, int] = {}
-        self._shapes: dict[int, int] = {}
+        self._some: frozenset[int] = frozenset()
+        """Services that have restrictions."""
         self._restrictions: dict[bytes, int] = {}
         self._lives: deque[Life] = deque(maxlen=MOST_LIVES)
-        rings = {name: loaded.maps[name] for name in READERS if name in loaded.maps}
-        self._rings = libbpf.Rings(rings, self._take)
+        self._behind = 0
+        self._rings = [
+            libbpf.Rings(rings, self._take)
+            for names in ORDER
+            if (rings := {name: loaded.maps[name] for name in names if name in loaded.maps})
+        ]
+        self._ready = select.epoll()
+        for each in self._rings:
+            self._ready.register(each.fileno(), select.EPOLLIN)
 
     @classmethod
     def open(
@@ -103,7 +112,9 @@ class Kernel:
             raise
 
     def close(self) -> None:
-        self._rings.close()
+        self._ready.close()
+        for rings in self._rings:
+            rings.close()
         self._loaded.close()
 
     # --- what is to be done ---------------------------------------------------------------
@@ -167,11 +178,10 @@ class Kernel:
                 libbpf.update(fd, key, struct.pack("=I", value))
         asked = struct.pack("=I", reduce(or_, (one.asks for one in restrictions), Asks(0)))
         libbpf.update(self._maps["askings"], bytes(4), asked)
-        bits, had = shapes(restrictions), self._shapes
-        self._shapes, self._restrictions = bits, wanted
-        for number in bits.keys() | had.keys():
-            if bits.get(number) != had.get(number):
-                self._write_flags(number)
+        had, self._some = self._some, frozenset(one.service for one in restrictions)
+        self._restrictions = wanted
+        for number in had ^ self._some:
+            self._write_flags(checked_service(number))
         for key in before.keys() - wanted.keys():
             libbpf.delete(fd, key)
 
@@ -256,11 +266,12 @@ class Kernel:
 
     def fileno(self) -> int:
         """Return the epoll descriptor that is readable while events() has something."""
-        return self._rings.fileno()
+        return self._ready.fileno()
 
     def events(self) -> Iterator[Flow | Packet]:
         """Yield what was reported since, at most MOST_EVENTS; what makes no sense is counted."""
-        self._rings.consume()
+        for rings in self._rings:
+            rings.consume()
         events, self._pending = self._pending, []
         for event in events:
             if isinstance(event, Flow) and event.cut:
@@ -270,11 +281,16 @@ class Kernel:
     def lives(self) -> list[Life]:
         """Return what became of processes since, oldest first; call it right after events().
 
-        What happened to a process before it connected is here by the time that its flow is.
+        What happened to a process before it connected is here by the time that its flow is, as
+        long as `lives_lost` stays as it is.
         """
         lives = list(self._lives)
         self._lives.clear()
         return lives
+
+    def lives_lost(self) -> int:
+        """Return how often lives() has lacked something: it was lost, or comes with the next."""
+        return self._sum(Counter.PROCESS_UNREPORTED) + self._forgotten + self._behind
 
     def destroy(self, flow: Flow) -> bool:
         """End the connection of a flow whose reason is LATE_NAME; False where it is gone already.
@@ -285,19 +301,19 @@ class Kernel:
 
     def counters(self) -> dict[str, int]:
         """Return every counter's sum over all CPUs, by its name in lower case, and our own."""
-        fd, size = self._maps["counters"], libbpf.per_cpu_size(8)
-        sums = {}
-        for counter in Counter:
-            raw = libbpf.lookup(fd, struct.pack("=I", counter), size) or b""
-            sums[counter.name.lower()] = sum(struct.unpack(f"={len(raw) // 8}Q", raw))
-        return sums | {
+        return {counter.name.lower(): self._sum(counter) for counter in Counter} | {
             "record_unreadable": self._unreadable,
             "socket_undestroyed": self._undestroyed,
             "life_forgotten": self._forgotten,
         }
 
+    def _sum(self, counter: Counter) -> int:
+        key, size = struct.pack("=I", counter), libbpf.per_cpu_size(8)
+        raw = libbpf.lookup(self._maps["counters"], key, size) or b""
+        return sum(struct.unpack(f"={len(raw) // 8}Q", raw))
+
     def _write_flags(self, number: int) -> None:
-        flags = self._flags.get(number, 0) | self._shapes.get(number, 0)
+        flags = self._flags.get(number, 0) | Flag.SOME * (number in self._some)
         libbpf.update(self._maps["services"], struct.pack("=I", number), struct.pack("=I", flags))
 
     def _end(self, flow: Flow) -> None:
@@ -319,6 +335,7 @@ class Kernel:
         if isinstance(event, Life):
             self._forgotten += len(self._lives) == MOST_LIVES
             self._lives.append(event)
+            self._behind += len(self._lives) == MOST_LIVES
             return len(self._lives) < MOST_LIVES
         self._pending.append(event)
         return len(self._pending) < MOST_EVENTS
@@ -332,7 +349,11 @@ READERS: dict[str, Callable[[bytes], Flow | Packet | Life]] = {
     "flow_ring": lambda raw: Flow.from_record(FlowRecord.from_buffer_copy(raw)),
     "packet_ring": lambda raw: Packet.from_record(PacketRecord.from_buffer_copy(raw)),
 }
-"""What the records of each ring buffer are; they are read in this order."""
+"""What the records of each ring buffer are."""
+ORDER = (("flow_ring", "packet_ring"), ("process_ring",))
+"""Lives are read after flows: so those that came before a flow are there, however fast others come,
+and also where a call takes no more events.
+"""
 
 
 def check_sizes(maps: dict[str, int]) -> None:

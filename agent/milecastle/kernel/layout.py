@@ -28,7 +28,6 @@ LOCALS = 4096
 ARGUMENT_BYTES = 1024
 MOST_LEVELS = 32
 PACKET_BYTES = 4096
-SHAPES = 8
 BELOW = 256
 INTERCEPTED = 0x10000
 """With the service of a local server: the settings have its port intercepted."""
@@ -40,6 +39,7 @@ class Flag(IntFlag):
     REDIRECT = 1
     CLOSED = 2
     REFUSE = 4
+    SOME = 8
 
 
 class Asks(IntFlag):

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from milecastle.kernel.layout import BELOW, SHAPES, Asks, Flag, RestrictionKey
+from milecastle.kernel.layout import BELOW, Asks, Flag, RestrictionKey
 
 MINOR_BITS = 20  # MINORBITS, include/linux/kdev_t.h
 
@@ -64,11 +64,3 @@ def table(restrictions: Iterable[Restriction]) -> dict[bytes, int]:
             raise ValueError("a restriction has to name a user, a program or a cgroup")
         entries[one.key] = entries.get(one.key, 0) | one.value
     return entries
-
-
-def shapes(restrictions: Iterable[Restriction]) -> dict[int, int]:
-    """Return, by service, the bits that its flags have for the shapes of its restrictions."""
-    bits: dict[int, int] = {}
-    for one in restrictions:
-        bits[one.service] = bits.get(one.service, 0) | 1 << (SHAPES + one.asks)
-    return bits
