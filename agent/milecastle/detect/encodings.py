@@ -57,12 +57,15 @@ Q1, Q2, Q3, Q4 = "[I-Za-f]", "[C-HS-Xi-nyz0-3]", "[ABEFIJMNQRUVYZcdghklopstwx014
 BASE64_TEXT = f"(?:{Q1}{Q2}{Q3}{Q4}){{4}}"
 BASE64_UTF16 = "(?:[A-Za-f][AQgw][AB][A-Za-z0-9+/]A[C-H][AEIMQUYcgkosw048]A){3}"
 BASE64_PACKED = r"(?:H4sI|eJ[wxyz]|eN[opq])[\w+/-]{16}"
+BASE64_WIDE = r"(?:4oC[L-P][\w+/-]{12}){3}|(?:77[y2][\w+/-]){4}"
+"""Letters with an invisible character between them, and full-width letters, as UTF-8."""
 BASE64_RUN = re.compile(
     r"[A-Za-z0-9+/_-]{8,}(?:(?:\\n|\\r|\s{1,2})[A-Za-z0-9+/_-]{40,})*={0,2}", re.ASCII
 )
-BASE64_SIGNS = re2.compile(f"{BASE64_TEXT}|{BASE64_UTF16}|{BASE64_PACKED}")
+BASE64_SIGNS = re2.compile(f"{BASE64_TEXT}|{BASE64_UTF16}|{BASE64_PACKED}|{BASE64_WIDE}")
 
 HEX_TEXT = r"(?:(?:0x|\\x)?[2-7][0-9a-fA-F][ ,:]{0,2}){12}"
+HEX_WIDE = "(?i:(?:e2808[b-f][2-7][0-9a-f]){4}|(?:efb[cd][89ab][0-9a-f]){4})"
 HEX_RUN = re2.compile(r"(?:(?:0x|\\x)?[0-9a-fA-F]{2}[ ,:]{0,2}){12,}")
 
 PERCENT = re2.compile(r"(?:%[0-9A-Fa-f]{2})+")
@@ -334,10 +337,10 @@ def layers(prefixes: tuple[str, ...]) -> tuple[Layer, ...]:
     turned = literals(lambda word: codecs.encode(word, "rot13"), prefixes)
     mirrored = literals(lambda word: word[::-1], prefixes)
     invisible = f"[{INVISIBLE}]"
-    near = r"[\w=:.@/\-]"
+    near = "[\\w=:.@/\\-\uff01-\uff5e]"
     unicode = (
-        f"{near}{invisible}+{near}|[\U000e0020-\U000e007e]{{4}}|[\uff10-\uff19\uff21-\uff3a"
-        "\uff41-\uff5a]{3}|[\U0001d400-\U0001d7ff]{3}|[\u24b6-\u24e9]{3}"
+        f"{near}{invisible}+{near}|[\U000e0020-\U000e007e]{{4}}|[\uff01-\uff5e]{{3}}"
+        "|[\U0001d400-\U0001d7ff]{3}|[\u24b6-\u24e9]{3}"
         "|[\\w-][\u0370-\u03ff\u0400-\u052f]|[\u0370-\u03ff\u0400-\u052f][\\w-]"
     )
     return (
@@ -349,8 +352,8 @@ def layers(prefixes: tuple[str, ...]) -> tuple[Layer, ...]:
             entities,
         ),
         Layer("escape", r"\\(?:u00[2-7][0-9A-Fa-f]|x[2-7][0-9A-Fa-f]|1[0-7]{2})|:\\/\\/", escapes),
-        Layer("base64", f"{BASE64_TEXT}|{BASE64_UTF16}|{BASE64_PACKED}", base64_runs),
-        Layer("hex", HEX_TEXT, hex_runs),
+        Layer("base64", f"{BASE64_TEXT}|{BASE64_UTF16}|{BASE64_PACKED}|{BASE64_WIDE}", base64_runs),
+        Layer("hex", f"{HEX_TEXT}|{HEX_WIDE}", hex_runs),
         Layer("spaced", SPACING, spaced_out),
         Layer("joined", JOINING, joints),
         Layer("rot13", turned, rot13(re2.compile(turned))),
