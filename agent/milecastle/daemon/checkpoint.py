@@ -6,15 +6,18 @@ wait in the backlog for the next one instead of being refused.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from milecastle.host import netns_cookie
+from milecastle.host import has_ipv6, netns_cookie
+from milecastle.kernel import Kernel
 
 BACKLOG = 4096
+ROUTES_SECONDS = 2.0
 FAMILIES = {4: (socket.AF_INET, "127.0.0.1"), 6: (socket.AF_INET6, "::1")}
 
 
@@ -69,3 +72,10 @@ def open_unix(path: Path, mode: int, gid: int) -> socket.socket:
     path.chmod(mode)
     sock.listen(64)
     return sock
+
+
+async def follow_routes(kernel: Kernel, ports: dict[int, int]) -> None:
+    """Offer the IPv6 checkpoint only while the host has a way out over IPv6."""
+    while True:
+        kernel.set_checkpoint(ports[4], ports.get(6, 0) if has_ipv6() else 0)
+        await asyncio.sleep(ROUTES_SECONDS)

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import time
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any
 
 from milecastle.catalogue import Catalogue, clients
@@ -22,12 +20,11 @@ from milecastle.daemon import (
     cgroups,
     condition,
     preparing,
-    selftest,
 )
 from milecastle.daemon.archive import Archive
 from milecastle.daemon.attaching import attached
 from milecastle.daemon.attribution import Attributor
-from milecastle.daemon.checkpoint import open_listeners, open_unix
+from milecastle.daemon.checkpoint import follow_routes, open_listeners, open_unix
 from milecastle.daemon.control import Answers, Clients
 from milecastle.daemon.credibility import Credible, of_children, of_unit
 from milecastle.daemon.exclusions import Exclusions
@@ -40,6 +37,7 @@ from milecastle.daemon.namespaces import Namespaces
 from milecastle.daemon.notify import notify
 from milecastle.daemon.peer import listen
 from milecastle.daemon.pods import Pods
+from milecastle.daemon.proving import prove
 from milecastle.daemon.recognition import Recognition
 from milecastle.daemon.recording import Recorder
 from milecastle.daemon.refusals import Refusals
@@ -49,36 +47,28 @@ from milecastle.daemon.rules import Rules
 from milecastle.daemon.sockets import Sockets, Told
 from milecastle.daemon.status import Status
 from milecastle.daemon.supervisor import Child
-from milecastle.daemon.tasks import accept, cancel_tasks, in_words, leaves
+from milecastle.daemon.tasks import StartError, accept, cancel_tasks, in_words, leaves
 from milecastle.daemon.tools import Offered
 from milecastle.daemon.usage import Usage
+from milecastle.daemon.welcome import configuration
 from milecastle.daemon.workers import Shared, Workers, packet_frame
-from milecastle.host import Census, Chronicle, ExecutableHashes, ProcessTable, has_ipv6
+from milecastle.host import Census, Chronicle, ExecutableHashes, ProcessTable
 from milecastle.host.pods import PodTable
 from milecastle.kernel import Flow, Kernel, KernelUnavailable, Reason
 from milecastle.model import Owner
 from milecastle.settings import Settings
-from milecastle.shipped import PACKAGE
 from milecastle.store import Hours, Register, Store, Tools
 
-BODY_LIMIT = 32 << 20
-"""Bytes of a body that a worker holds for inspection."""
 KEEP_DAYS = 30.0
 KEEP_BYTES = 2 << 30
 PRUNE_SECONDS = 3600.0
 HOSTS_SECONDS = 300.0
-ROUTES_SECONDS = 2.0
-FIRST_WORKER_SECONDS = 20.0
 UNREPORTED = ("flow_unreported", "record_unreadable")
 """Counters of connections that the kernel saw and could not tell of."""
 PAST_SECONDS = 86_400.0
 """For how long an address is remembered across starts, for connections older than the daemon."""
 
 type Announce = Callable[[dict[str, Any]], None]
-
-
-class StartError(Exception):
-    """The daemon can't begin; the message says what to do."""
 
 
 class Daemon:
@@ -249,7 +239,9 @@ class Daemon:
             listeners=listeners,
             namespaces=self._namespaces,
             standing=self._rules.standing,
-            configuration=self._configuration(offered),
+            configuration=configuration(
+                settings, self._rules, self._custody, self._knowledge, offered
+            ),
             documents=lambda: self._knowledge.descriptors,
             tools=offered.learn,
             serving=self._progress,
@@ -303,7 +295,7 @@ class Daemon:
         background(follow_routes(kernel, ports))
         background(self._sockets.follow())
 
-        await self._prove(test_cgroup)
+        await prove(self._status, self._catalogue, test_cgroup, self._stop)
         await self._refusals.begin()
         background(self._refusals.keep())
         background(ledger.keep())
@@ -314,25 +306,6 @@ class Daemon:
             recorder.follow(self, self._announce)
         self._progress()
 
-    async def _prove(self, cgroup: Path) -> None:
-        """Send the synthetic exchange; nothing else is redirected before it came through."""
-        status = self._status
-        deadline = time.monotonic() + FIRST_WORKER_SECONDS
-        while not any(session.beating for session in status.workers.serving):
-            if time.monotonic() > deadline or self._stop.is_set():
-                raise StartError("no worker began to serve; the log above says why")
-            await asyncio.sleep(0.02)
-        number = self._catalogue.number(selftest.SERVICE)
-        self._kernel.set_service(number, redirect=True, closed=False, refuse=False)
-        self._kernel.learn(selftest.ADDRESS, number, selftest.TIMEOUT * 2)
-        launcher = PACKAGE / "daemon" / "launch.py"
-        status.outcome = await selftest.run(
-            cgroup, status.ca.certificate, status.recorder.read_back, launcher
-        )
-        self._kernel.forget(selftest.ADDRESS)
-        if not status.outcome.passed:
-            raise StartError(f"the self-test failed: {status.outcome.what}")
-
     def _credible(
         self, name: str, uid: int, exempt: Callable[[int], None] = lambda _cgroup: None
     ) -> Credible:
@@ -340,27 +313,6 @@ class Daemon:
         if self._external:
             return of_unit(name, uid, exempt)
         return of_children(name, lambda: self._children)
-
-    def _configuration(self, offered: Offered) -> Callable[[], dict[str, Any]]:
-        """Return what workers are told at their hello; the policy is always the current one."""
-        settings = self._settings
-        fixed = {
-            "key": preparing.key(settings),
-            "settings": {
-                "capture": settings.capture,
-                "body_limit": BODY_LIMIT,
-                "upstream_ca": [path.read_text() for path in settings.upstream_ca],
-            },
-            "catalogue": [list(each) for each in preparing.further_catalogue(settings)],
-        }
-        instances = iter(range(1, sys.maxsize))
-        return lambda: {
-            **fixed,
-            "instance": next(instances),
-            "policy": self._rules.frame(),
-            "chain": self._custody.ca.chain,
-            "knowledge": {**self._knowledge.told(), "tools": offered.known()},
-        }
 
     # --- running ---------------------------------------------------------------------------
 
@@ -446,10 +398,3 @@ class Daemon:
 
     async def _stop_children(self) -> None:
         await asyncio.gather(*(child.stop() for child in self._children))
-
-
-async def follow_routes(kernel: Kernel, ports: dict[int, int]) -> None:
-    """Offer the IPv6 checkpoint only while the host has a way out over IPv6."""
-    while True:
-        kernel.set_checkpoint(ports[4], ports.get(6, 0) if has_ipv6() else 0)
-        await asyncio.sleep(ROUTES_SECONDS)

@@ -14,9 +14,10 @@ from typing import Any
 
 from milecastle import __version__, catalogue, settings, shipped
 from milecastle.daemon import preparing
-from milecastle.daemon.daemon import Daemon, StartError
+from milecastle.daemon.daemon import Daemon
 from milecastle.daemon.rules import Rules
 from milecastle.daemon.status import Status
+from milecastle.daemon.tasks import StartError
 from milecastle.host import see_the_whole_tree
 from milecastle.model import Problem
 

@@ -12,6 +12,10 @@ from milecastle.daemon.peer import Peer
 log = logging.getLogger(__name__)
 
 
+class StartError(Exception):
+    """The daemon can't begin; the message says what to do."""
+
+
 async def accept(
     peers: AsyncIterator[Peer],
     take: Callable[[Peer], Coroutine[Any, Any, None]],
