@@ -94,7 +94,8 @@ def test_a_call_to_a_local_model_is_seen_on_both_sides(watching, server, ports, 
     assert seen["reason"] == "a server on this host, whose port is not intercepted"
 
 
-def test_the_inventory_has_it_with_its_server(watching):
+def test_the_inventory_has_it_with_its_server(watching, ports):
+    assert {"port": ports[0], "service": "ollama"} in watching.status()["model_servers"]
     (row,) = [row for row in watching.objects("inventory") if row["service"] == "ollama"]
     assert row["process"]["exe"].endswith("/curl")
     assert row["server"]["script"].endswith("/ollama.py")

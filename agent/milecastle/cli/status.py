@@ -70,6 +70,9 @@ def summary(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield from kept(told.get("store") or {}, told.get("records") or {})
     if lost := (told.get("ledger") or {}).get("lost"):
         yield "attention", f"{plural(lost, 'entry', 'entries')} of the ledger could not be kept"
+    if servers := told.get("model_servers"):
+        listed = (f"{one.get('service')} on port {one.get('port')}" for one in servers)
+        yield "models here", ", ".join(listed)
     if told.get("ca"):
         yield "CA", str(told["ca"].get("certificate"))
     kernel = told.get("kernel") or {}

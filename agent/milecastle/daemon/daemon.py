@@ -255,7 +255,7 @@ class Daemon:
         self._status = Status(
             settings, self._rules, kernel, workers, names, self._namespaces, recorder, archive,
             self._custody, self._children, self._began, ledger, self._knowledge, restrictions,
-            self._attributor, pods,
+            self._attributor, self._servers, pods,
         )  # fmt: skip
         self._ledger = ledger
         self._refusals = Refusals(ledger, self._catalogue, self._rules, restrictions.enforce)

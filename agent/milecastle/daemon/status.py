@@ -15,6 +15,7 @@ from milecastle.daemon.attribution import Attributor
 from milecastle.daemon.ceremony import Custody, HostCA
 from milecastle.daemon.knowledge import Knowledge
 from milecastle.daemon.ledger import Ledger
+from milecastle.daemon.model_servers import ModelServers
 from milecastle.daemon.names import Names
 from milecastle.daemon.namespaces import Namespaces
 from milecastle.daemon.pods import Pods
@@ -53,6 +54,7 @@ class Status:
     knowledge: Knowledge
     restrictions: Restrictions
     attributor: Attributor
+    servers: ModelServers
     pods: Pods | None = None
     outcome: Outcome = Outcome(False, "not run yet")  # noqa: RUF009 - frozen
     stopping: bool = False
@@ -127,6 +129,9 @@ class Status:
             },
             "store": {**sizes, **self.archive.health},
             "ledger": self.ledger.health,
+            "model_servers": [
+                {"port": port, "service": server.service} for port, server in self.servers.servers
+            ],
             "degraded": self.degraded(),
         }
 
