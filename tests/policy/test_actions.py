@@ -1,12 +1,15 @@
 """The actions beside allow, alert, redact and block; what each does where it can't be done."""
 
+import jsonschema
 import pytest
+import yaml
 from tests.policy.making import found, policy, subject
 
 from milecastle.model import Action, Process
-from milecastle.policy import ACTIONS, Place, check, fitting
+from milecastle.policy import ACTIONS, Place, check, fitting, schema
 
 KEY = found()
+SCHEMA = jsonschema.Draft202012Validator(schema())
 PASSAGE = found("injection", "override", provenance="tool_result")
 
 
@@ -141,7 +144,7 @@ def test_must_inspect_speaks_for_the_connections_that_fit():
         ("action: limit, limit: {per: day}", "either `calls` or `tokens`"),
         ("action: limit, limit: {calls: 0}", "not between"),
         ("action: alert, style: message", "stops nothing"),
-        ("action: limit, limit: {calls: 1}, when: {direction: response}", "asks for answers"),
+        ("action: limit, limit: {calls: 1}, when: {direction: response}", "asks for others"),
         ("action: block, when: {direction: tool_call}", "tool_call without a finding"),
         ("action: refuse, when: {time: {days: mon}}", "refuse asks for time"),
         ("action: block, when: {time: {zone: Europe/Rom}}", "did you mean 'Europe/Rome'"),
@@ -151,6 +154,9 @@ def test_must_inspect_speaks_for_the_connections_that_fit():
     ],
 )
 def test_keys_that_do_not_go_together_are_problems(rule, what):
-    made, problems = check(f"version: 1\nrules:\n- {{id: x, {rule}}}\n", "p.yaml")
+    written = f"version: 1\nrules:\n- {{id: x, {rule}}}\n"
+    made, problems = check(written, "p.yaml")
     assert made is None
     assert any(what in str(problem) for problem in problems), problems
+    if "zone" not in rule:  # a schema does not know which there are
+        assert not SCHEMA.is_valid(yaml.safe_load(written))

@@ -4,7 +4,8 @@ from milecastle.policy.actions import ACTIONS, Place, fitting
 from milecastle.policy.cases import Case, Outcome, run_cases
 from milecastle.policy.checking import check
 from milecastle.policy.comparing import Difference, Seen, diff
-from milecastle.policy.document import OF_SERVICE, Document, Rule
+from milecastle.policy.contradictions import OF_SERVICE
+from milecastle.policy.document import Document, Rule
 from milecastle.policy.explaining import Step
 from milecastle.policy.limiting import Charge, Limit, Meter
 from milecastle.policy.patterns import any_of

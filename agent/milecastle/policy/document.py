@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 
@@ -15,10 +15,10 @@ from milecastle.policy.conditions import (
     PROCESS,
     SUBJECT,
     TIME,
-    WITHIN,
     Condition,
     passages,
 )
+from milecastle.policy.contradictions import SCHEMA, contradictions
 from milecastle.policy.limiting import SPANS, WHO, Limit
 from milecastle.yamldoc import (
     Field,
@@ -35,14 +35,6 @@ from milecastle.yamldoc import (
 )
 
 MOST_RULES = 5000
-OF_SERVICE = frozenset({"service", "category", "standing"})
-"""What is known of a connection before anything was said on it, whoever makes it."""
-OF_CALLER = frozenset(
-    {"user", "process.exe", "process.sha256", "process.cgroup", "process.container"}
-)
-"""What the kernel itself can compare of whoever connects, once it is told the numbers."""
-AT_CONNECT = OF_SERVICE | {"user", "group", "host"} | {f"process.{key}" for key in PROCESS}
-"""The same, with who makes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +116,32 @@ class Document:
     rules: tuple[Rule, ...] = ()
 
 
+def version() -> Shape[int]:
+    """The number 1; in quotes it would be text."""
+
+    def read(node: Node, report: Report) -> int | None:
+        if isinstance(node, Scalar) and node.value == 1 and isinstance(node.value, int):
+            return 1
+        report.at(node, "the version of this format is wanted here, which is 1")
+        return None
+
+    return Shape(read, {"const": 1})
+
+
 def identifier() -> Shape[str]:
     return text("an id", r"[a-z0-9][a-z0-9._-]{0,99}", hint="lower-case letters, digits, . _ -")
 
 
 def service_globs() -> Shape[tuple[str, ...]]:
+    """Services by id and wildcard."""
     word = text("a service's id", r"[a-z0-9*?\[\]-]{1,64}", hint="an id of the catalogue; * ? [ab]")
     return sequence(word)
+
+
+def standing_globs() -> Shape[tuple[str, ...]]:
+    """The same, each once: `checking.twice` says where one stands again."""
+    listed = service_globs()
+    return Shape(listed.read, {**listed.schema, "uniqueItems": True})
 
 
 def day() -> Shape[float]:
@@ -197,7 +208,7 @@ def rule() -> Shape[Rule]:
             report.at(node, f"rule {made.id!r}: {what}", hint)
         return made
 
-    return Shape(read, written.schema)
+    return Shape(read, {**written.schema, **SCHEMA})
 
 
 def limit() -> Shape[Limit]:
@@ -216,38 +227,6 @@ def limit() -> Shape[Limit]:
 
     one_of: list[Json] = [{"required": ["calls"]}, {"required": ["tokens"]}]
     return Shape(read, {**written.schema, "oneOf": one_of})
-
-
-def contradictions(rule: Rule) -> Iterator[tuple[str, str]]:
-    """Yield (what, hint) for keys of a rule that do not go together."""
-    when = rule.when
-    too_late = ", ".join(sorted(when.asks - AT_CONNECT))
-    direction = when.subject.get("direction")
-    inside = WITHIN.keys() & set(direction.wants.split(" or ")) if direction else ()
-    if inside and when.finding is None:
-        yield f"{' and '.join(sorted(inside))} without a finding", "add `finding` to `when`"
-    if rule.limit and direction and not direction.holds("request"):
-        yield "limit counts requests, and it asks for answers", "take `direction` out of `when`"
-    if ACTIONS[rule.action].needs_finding and when.finding is None:
-        yield f"{rule.action} acts on findings, and it asks for none", "add `finding` to `when`"
-    if rule.action is Action.REFUSE and too_late:
-        yield f"refuse asks for {too_late}, unknown when a connection is made", "use block"
-    if rule.must_inspect and too_late:
-        yield f"must_inspect asks for {too_late}, unknown when a connection is made", "two rules"
-    if (rule.action is Action.LIMIT) != (rule.limit is not None):
-        yield "`action: limit` and the key `limit` go together", "limit: {calls: 100, per: hour}"
-    if rule.action is Action.LIMIT and when.finding is not None:
-        yield "limit counts requests, and it asks for findings", "take `finding` out of `when`"
-    if rule.style != "error" and not rule.action.stops:
-        yield f"a style, and {rule.action} stops nothing", "leave `style` out"
-    if rule.exception is None:
-        return
-    if rule.action is not Action.ALLOW:
-        yield f"an exception with the action {rule.action}", "the action of an exception is allow"
-    if rule.mode is not None:
-        yield "an exception has no mode", "leave `mode` out; it counts in both"
-    if not (when.subject or when.finding or when.count or when.time):
-        yield "an exception from everything", "say in `when` what it covers"
 
 
 def intercepted(except_: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -303,9 +282,9 @@ FAILURE: dict[str, Field] = {
     "closed": Field(service_globs(), "Services whose traffic is then refused."),
 }
 SERVICES: dict[str, Field] = {
-    "sanctioned": Field(service_globs(), "Services that are approved."),
-    "tolerated": Field(service_globs(), "Services that are neither."),
-    "unsanctioned": Field(service_globs(), "Services that are not wanted."),
+    "sanctioned": Field(standing_globs(), "Services that are approved."),
+    "tolerated": Field(standing_globs(), "Services that are neither."),
+    "unsanctioned": Field(standing_globs(), "Services that are not wanted."),
     "default": Field(
         choice("sanctioned", "tolerated", "unsanctioned"), "The standing of every other service."
     ),
@@ -315,7 +294,7 @@ INTERCEPT: dict[str, Field] = {
 }
 KEYS: dict[str, Field] = {
     "version": Field(
-        Shape(lambda node, report: choice("1").read(node, report) and 1, {"const": 1}),
+        version(),
         "The version of this format: 1.",
         required=True,
     ),

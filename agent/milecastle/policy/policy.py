@@ -28,7 +28,8 @@ from milecastle.model import (
 from milecastle.policy.actions import Place, fitting
 from milecastle.policy.columns import bits
 from milecastle.policy.conditions import SUBJECT
-from milecastle.policy.document import OF_CALLER, OF_SERVICE, Document, Rule
+from milecastle.policy.contradictions import OF_CALLER, OF_SERVICE
+from milecastle.policy.document import Document, Rule
 from milecastle.policy.explaining import Step, explain
 from milecastle.policy.limiting import Charge, charge
 from milecastle.policy.matching import Matcher, mask_of
