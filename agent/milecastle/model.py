@@ -262,6 +262,13 @@ class Usage:
     cache_creation_tokens: int | None = None
     reasoning_tokens: int | None = None
 
+    @property
+    def total(self) -> int | None:
+        """Tokens asked and answered; None where neither is told."""
+        if self.input_tokens is None and self.output_tokens is None:
+            return None
+        return (self.input_tokens or 0) + (self.output_tokens or 0)
+
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:

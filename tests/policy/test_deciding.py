@@ -408,6 +408,24 @@ def test_on_failure_has_a_default_and_services_of_their_own():
     ]
 
 
+def test_what_could_not_be_read_fits_a_rule_that_closes_and_none_that_opens():
+    made = policy("""
+- {id: a, action: alert, when: {service: openai, model: "gpt-5*"}, on_failure: closed}
+- {id: b, action: alert, when: {service: mistral, model: small}, on_failure: open}
+""", "mode: enforce\non_failure: {default: open, closed: [mistral]}")  # fmt: skip
+    assert made.on_failure(service("openai"), subject("openai")) == "closed"
+    assert made.on_failure(service("openai"), subject("openai", model="o3")) == "open"
+    assert made.on_failure(service("mistral"), subject("mistral")) == "closed"
+    assert made.on_failure(service("mistral"), subject("mistral", model="small")) == "open"
+
+
+def test_before_anything_is_said_a_rule_may_ask_who_calls():
+    made = policy("- {id: a, action: alert, when: {user: alice}, on_failure: closed}")
+    assert made.on_failure(service("openai")) == "open"
+    assert made.on_failure(service("openai"), process=NODE) == "closed"
+    assert made.on_failure(service("openai"), process=Process(1, "x", 0, user="bob")) == "open"
+
+
 def test_an_enforced_rule_may_say_what_happens_on_failure():
     made = policy("""
 - {id: a, action: alert, when: {service: openai}, on_failure: closed}

@@ -468,7 +468,7 @@ class FakeOrders:
     def intercepts(self, service: Service) -> bool:
         return self.script.intercepted(service)
 
-    def on_failure(self, _service: Service | None) -> OnFailure:
+    def on_failure(self, _service: Service | None, *, process: Process | None = None) -> OnFailure:
         return self.script.on_failure
 
     def must_inspect(self, _service: Service | None, _process: object) -> bool:

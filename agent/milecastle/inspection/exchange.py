@@ -29,6 +29,7 @@ from milecastle.model import (
     Direction,
     Exchange,
     Finding,
+    OnFailure,
     ParseError,
     RequestHead,
     ResponseHead,
@@ -293,8 +294,7 @@ class Inspection:
         """
         if direction == "response" and self.changes_answers:
             return True
-        failure = self.inspector.policy.on_failure(self.service, self.subject(direction))
-        return failure == "closed" or self.inspector.acts_on(direction)
+        return self.on_failure(direction) == "closed" or self.inspector.acts_on(direction)
 
     @property
     def changes_answers(self) -> bool:
@@ -318,7 +318,7 @@ class Inspection:
             destination=self.head.host,
             host=self.inspector.host,
             size=told.request_bytes if asking else told.response_bytes,
-            tokens=told.request_bytes // BYTES_A_TOKEN if asking else used(self.exchange),
+            tokens=told.request_bytes // BYTES_A_TOKEN if asking else self.exchange.usage.total,
         )
 
     def judge(self, direction: Direction, findings: Sequence[Finding]) -> Decision:
@@ -335,13 +335,19 @@ class Inspection:
             self.subject(direction), findings, now=self.context.started, over=self._over
         )
 
+    def on_failure(self, stage: Direction) -> OnFailure:
+        """Return what the policy wants done with such a message where it can't be judged."""
+        return self.inspector.policy.on_failure(
+            self.service, self.subject(stage), now=self.context.started
+        )
+
     def fail(self, stage: Direction, error: Exception, body: bytes = b"") -> Forward | Block:
         """Answer a message that can't be judged, as the policy's ``on_failure`` says."""
         why = f"{type(error).__name__}: {error}" if isinstance(error, ParseError) else str(error)
         self.told.failures[stage] = why[:200] or type(error).__name__
         if isinstance(error, Unfinished):
             self.told.findings[stage] = tuple(error.findings)
-        if self.inspector.policy.on_failure(self.service, self.subject(stage)) == "open":
+        if self.on_failure(stage) == "open":
             reason = f"the {stage} could not be inspected; on_failure is open"
             self.told.verdicts[stage] = Verdict(Action.ALERT, None, reason)
             return Forward(body)
@@ -386,11 +392,3 @@ class Inspection:
         if self._session is not None:
             self.exchange = self._session.exchange
         return record(self, ended, first_byte_ms)
-
-
-def used(exchange: Exchange) -> int | None:
-    """Return the tokens that an exchange was billed, asked and answered; None where untold."""
-    told = exchange.usage
-    if told.input_tokens is None and told.output_tokens is None:
-        return None
-    return (told.input_tokens or 0) + (told.output_tokens or 0)

@@ -63,11 +63,20 @@ class Matcher:
         for _, number in reversed(ending):
             self._still.insert(0, self._still[0] | 1 << number)
 
-    def applicable(self, subject: Subject, now: float | None = None) -> int:
-        """Return the rules whose conditions on the subject and the time hold."""
-        rules = self._time.accepts(minute(now)) if self._time.asks else self._all
+    def applicable(
+        self, subject: Subject, now: float | None = None, *, unknown_fits: bool = False
+    ) -> int:
+        """Return the rules whose conditions on the subject and the time hold.
+
+        With ``unknown_fits``, a condition on a value that is not known holds too.
+        """
+        rules = self._all
+        if self._time.asks and not (unknown_fits and now is None):
+            rules = self._time.accepts(minute(now))
         for value, column in self._subject:
-            rules &= column.accepts(value(subject))
+            known = value(subject)
+            if known is not None or not unknown_fits:
+                rules &= column.accepts(known)
         return rules
 
     def valid(self, now: float | None) -> int:

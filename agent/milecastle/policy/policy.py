@@ -28,7 +28,7 @@ from milecastle.model import (
 from milecastle.policy.actions import Place, fitting
 from milecastle.policy.columns import bits
 from milecastle.policy.conditions import SUBJECT
-from milecastle.policy.contradictions import OF_CALLER, OF_SERVICE
+from milecastle.policy.contradictions import AT_CONNECT, OF_CALLER, OF_SERVICE
 from milecastle.policy.document import Document, Rule
 from milecastle.policy.explaining import Step, explain
 from milecastle.policy.limiting import Charge, charge
@@ -96,9 +96,12 @@ class Policy:
         self._coaching = enforced[Action.COACH]
         self._limiting = mask_of(r.action is Action.LIMIT for r in self.rules)
         self._opening = mask_of(r.must_inspect and r.mode == "enforce" for r in self.rules)
-        self._failing = mask_of(
-            r.on_failure is not None and r.mode == "enforce" for r in self.rules
-        )
+        ways: tuple[OnFailure, ...] = ("closed", "open")
+        saying = {
+            way: mask_of(r.on_failure == way and r.mode == "enforce" for r in self.rules)
+            for way in ways
+        }
+        self._failing = {way: rules for way, rules in saying.items() if rules}
         about_all = [rule for rule in self.rules if rule.when.finding is None]
         self._lifting = [rule for rule in about_all if rule.exception]
         self._refusing = [
@@ -137,23 +140,26 @@ class Policy:
         service: Service | None,
         subject: Subject | None = None,
         *,
+        process: Process | None = None,
         now: float | None = None,
     ) -> OnFailure:
         """Return what happens where the inspection could not be done.
 
         Enforced rules with an ``on_failure`` of their own speak first, if all that they ask of
-        the subject holds (without a subject: if they ask for nothing but the service); of
-        several, closed wins. Then the document's word on the service, then its default.
+        the subject holds (without one: if they ask for nothing but the service, or the process
+        where it is given); of several, closed wins. What could not be read, such as the model,
+        is taken as fitting by those that close, and not by those that open. Then the document's
+        word on the service, then its default.
         """
-        given = subject or self._caller(service, None)
-        speaking = self._failing and self._failing & self._matcher.applicable(given, now)
-        said = {
-            rule.on_failure
-            for rule in map(self.rules.__getitem__, bits(speaking))
-            if subject or rule.when.asks - {"finding"} <= OF_SERVICE
-        }
-        if said:
-            return "closed" if "closed" in said else "open"
+        if self._failing:
+            given = subject or self._caller(service, process)
+            known = AT_CONNECT if process else OF_SERVICE
+            for way, rules in self._failing.items():
+                closes = way == "closed"
+                speaking = rules & self._matcher.applicable(given, now, unknown_fits=closes)
+                for rule in map(self.rules.__getitem__, bits(speaking)):
+                    if subject or rule.when.asks - {"finding"} <= known:
+                        return way
         found = self._failures.find(service.id) if service else None
         return found or self.document.on_failure.default
 

@@ -347,7 +347,9 @@ class Gate(Conversations):
                 return decision if isinstance(decision, Block) else None
             except Exception as error:  # noqa: BLE001 - then the policy itself is asked
                 guard.report(f"failure at {stage}", error)
-        closed = self._watch.orders.rules.on_failure(way.service) == "closed"
+        caller = self._callers.get(data.client_conn.id)
+        process = caller.process if caller else None
+        closed = self._watch.orders.rules.on_failure(way.service, process=process) == "closed"
         return answers.uninspectable(code) if closed else None
 
     def too_much(

@@ -191,10 +191,11 @@ class Threshold:
         name = heads.host_of(data.client_hello.sni or "")
         orders = self._watch.orders
         service = orders.names.match(name) if name else None
-        closed = orders.rules.on_failure(service) == "closed"
+        caller = self._connections.callers.get(data.context.client.id)
+        process = caller.process if caller else None
+        closed = orders.rules.on_failure(service, process=process) == "closed"
         did = "was refused" if closed else "passed without inspection"
         why = f"there was no certificate for it; the connection {did}"
-        caller = self._connections.callers.get(data.context.client.id)
         self._ledger.note(caller, name, service, code, why, "block" if closed else "alert")
         return answers.uninspectable(code) if closed else None
 
