@@ -118,3 +118,26 @@ def namespaces() -> list[str]:
     """Return the names of all named network namespaces."""
     folder = Path("/run/netns")
     return [path.name for path in folder.iterdir()] if folder.is_dir() else []
+
+
+@contextmanager
+def spoke(lab: str, name: str, number: int) -> Iterator[Path]:
+    """Make a further namespace that reaches the lab's services by IPv6, as a pod reaches others.
+
+    ``number`` is the last part of its address; those of the lab's services end at LAST.
+    """
+    address, gateway, link = address6(number), "fe80::1", f"spoke{number}"
+    ip("netns", "add", name)
+    try:
+        ip("-n", lab, "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", name)
+        ip("-n", lab, "-6", "address", "add", f"{gateway}/64", "dev", link, "nodad")
+        ip("-n", lab, "link", "set", link, "up")
+        ip("-n", lab, "-6", "route", "add", f"{address}/128", "dev", link)
+        for interface in ("lo", "eth0"):
+            ip("-n", name, "link", "set", interface, "up")
+        ip("-n", name, "-6", "address", "add", f"{address}/128", "dev", "eth0", "nodad")
+        network = f"{PREFIX6}/{LENGTH6}"
+        ip("-n", name, "-6", "route", "add", network, "via", gateway, "dev", "eth0")
+        yield Path("/run/netns") / name
+    finally:
+        drop(name)
