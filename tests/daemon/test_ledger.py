@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import time
+from dataclasses import asdict
 
 import pytest
 from tests.store.examples import make_record
@@ -10,11 +11,12 @@ from tests.store.examples import make_record
 from milecastle import wire
 from milecastle.daemon import ledger as ledger_module
 from milecastle.daemon.ledger import CODES, OUTCOMES, SEEN, UNREAD
+from milecastle.daemon.recording import attribution_record
 from milecastle.host import Held
 from milecastle.kernel import Flow
 from milecastle.kernel.flows import UDP
 from milecastle.kernel.layout import Outcome, Reason
-from milecastle.model import Attribution, Connection, Endpoint, Grade, Owner, Process
+from milecastle.model import Attribution, Connection, Endpoint, Grade, Owner, Process, Standing
 from milecastle.store import coverage, listing
 
 ADA = Process(pid=77, comm="python3", uid=1000, user="ada", exe="/usr/bin/python3", started=1.0)
@@ -327,3 +329,14 @@ async def test_the_addresses_of_the_last_day_are_remembered(ledger, connect, lis
     past = await ledger.write(lambda register: register.addresses(time.time() - 60))
     assert past == {"198.51.100.9": "anthropic"}
     assert await ledger.write(lambda register: register.addresses(time.time() + 60)) == {}
+
+
+def test_an_attribution_is_told_with_all_that_it_holds():
+    where = Connection(5, Endpoint("198.51.100.9", 443), 1, 2, 3, 4)
+    for server in (None, ADA):
+        known = Attribution(where, ADA, "openai", Grade.EXACT, "why", TWO, server=server)
+        told = attribution_record(known, Standing.TOLERATED)
+        plain = asdict(known) | {"standing": "tolerated", "owners": list(map(asdict, TWO))}
+        assert told == plain
+        told["process"]["client"] = "mine"  # as the recorder completes it
+        assert attribution_record(known, Standing.TOLERATED) == plain

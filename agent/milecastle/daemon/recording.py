@@ -7,13 +7,15 @@ lies can invent an exchange, but not the process behind it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from milecastle.daemon.archive import Archive, Event, Outcome
 from milecastle.daemon.attribution import Attributor
-from milecastle.model import Attribution, Grade, ParseError, Standing
+from milecastle.model import Attribution, Grade, ParseError, Process, Standing
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +91,20 @@ def attribution_record(known: Attribution | None, standing: Standing) -> Event:
     if known is None:
         why = "the connection is not remembered any more"
         return {"grade": Grade.UNKNOWN.value, "why": why, "standing": standing.value}
-    record = asdict(known)
-    record["grade"] = known.grade.value
-    record["standing"] = standing.value
-    return record
+    return {
+        "connection": asdict(known.connection),
+        "process": dict(process_record(known.process)),
+        "service": known.service,
+        "grade": known.grade.value,
+        "why": known.why,
+        "owners": [asdict(each) for each in known.owners],
+        "local": known.local,
+        "server": dict(process_record(known.server)) if known.server else None,
+        "standing": standing.value,
+    }
+
+
+@lru_cache(1024)
+def process_record(process: Process) -> Mapping[str, Any]:
+    """Return a process as it is told; most connections are not the first of theirs."""
+    return MappingProxyType(asdict(process))
