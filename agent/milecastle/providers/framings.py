@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from milecastle.model import Exchange, ResponseHead
+from milecastle.model import Exchange, ParseError, ResponseHead
 from milecastle.providers.connect import Envelopes
 from milecastle.providers.eventstream import EventStream
 from milecastle.providers.frame import Frame, Framing
 from milecastle.providers.lines import Elements, Lines, Whole
 from milecastle.providers.sse import Events
 
+AMAZON = "application/vnd.amazon.eventstream"
 BY_TYPE: Mapping[str, Callable[[], Framing]] = {
     "text/event-stream": Events,
     "application/x-ndjson": Lines,
@@ -19,7 +20,7 @@ BY_TYPE: Mapping[str, Callable[[], Framing]] = {
     "application/x-jsonlines": Lines,
     "application/stream+json": Lines,
     "application/json-seq": Lines,
-    "application/vnd.amazon.eventstream": EventStream,
+    AMAZON: EventStream,
 }
 """Content type of the answer -> its framing."""
 
@@ -80,9 +81,58 @@ class Undecided:
         return self._framing
 
 
+class Carried:
+    """A stream inside the frames of another: SageMaker cuts a model's own anywhere (PayloadPart).
+
+    Its events can be read, not rewritten: one may stand in several frames, or share one.
+    """
+
+    def __init__(self, inside: Framing) -> None:
+        """Take the framing of what the frames carry."""
+        self._outside = EventStream()
+        self._inside = inside
+        self._begun = 0
+        """Where the first frame begins whose bytes are not yet part of a whole event."""
+
+    whole = False
+
+    @property
+    def offset(self) -> int:
+        """Bytes of the outer stream that belong to whole events."""
+        return self._begun
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Return the inner frames that are now whole, with the outer bytes that they came in."""
+        found: list[Frame] = []
+        for frame in self._outside.feed(data):
+            if frame.name.lower().endswith(("exception", "error", "failure")):
+                found.append(frame)
+                continue
+            inner = self._inside.feed(frame.payload)
+            found += [Frame(one.payload, self._begun, frame.end, one.name) for one in inner]
+            if inner:
+                self._begun = frame.end
+        return found
+
+    def close(self) -> list[Frame]:
+        """Return what the end of the stream completes."""
+        end = self._outside.offset
+        return [Frame(one.payload, self._begun, end, one.name) for one in self._inside.close()]
+
+    def unwrap(self, raw: bytes) -> bytes:
+        """Refuse: nobody can say which bytes of the frames are the event's."""
+        raise ParseError("an event of a stream inside another can be read, not rewritten")
+
+    def rewrap(self, raw: bytes, payload: bytes) -> bytes:
+        """Refuse, as `unwrap` does."""
+        return self.unwrap(raw)
+
+
 def framing_for(exchange: Exchange, head: ResponseHead) -> Framing:
     """Return the framing of an answer: one document, unless type or request say otherwise."""
     kind = head.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == AMAZON and exchange.format == "sagemaker":
+        return Carried(Undecided(Lines))
     if (make := BY_TYPE.get(kind)) is not None:
         return make()
     if "connect+" in kind or "grpc" in kind:

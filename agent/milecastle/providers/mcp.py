@@ -48,6 +48,14 @@ METHODS = frozenset(
         "message/send",
         "message/stream",
         "agent/getAuthenticatedExtendedCard",
+        # A2A 1.0 has names of its own
+        "SendMessage",
+        "SendStreamingMessage",
+        "GetTask",
+        "ListTasks",
+        "CancelTask",
+        "SubscribeToTask",
+        "GetExtendedAgentCard",
     }
 )
 """Methods of MCP and A2A. ``notifications/...`` belong to MCP too."""
@@ -57,6 +65,8 @@ OPERATIONS: Mapping[str, str] = {
     "tools/list": "list_tools",
     "message/send": "invoke_agent",
     "message/stream": "invoke_agent",
+    "SendMessage": "invoke_agent",
+    "SendStreamingMessage": "invoke_agent",
 }
 
 
@@ -128,6 +138,8 @@ ASKS: Mapping[str, Callable[[Ask, dict[str, Json], str], None]] = {
     "resources/read": _resource,
     "message/send": _agent_message,
     "message/stream": _agent_message,
+    "SendMessage": _agent_message,
+    "SendStreamingMessage": _agent_message,
 }
 
 
@@ -176,17 +188,29 @@ def _take(answer: Answer, message: dict[str, Json], place: str) -> None:
         for index, told in enumerate(items(params.get("messages"))):
             inner = mapping(told)
             parts += read_content(inner.get("content"), f"{place}/params/messages/{index}/content")
-    for holder, held in ((result, here), (mapping(result.get("status")), f"{here}/status")):
-        parts += agent_parts(holder.get("parts"), f"{held}/parts")
-        inner = mapping(holder.get("message"))
-        parts += agent_parts(inner.get("parts"), f"{held}/message/parts")
-    for index, artifact in enumerate(items(result.get("artifacts"))):
-        parts += agent_parts(mapping(artifact).get("parts"), f"{here}/artifacts/{index}/parts")
+    parts += _of_agent(result, here)
+    for key in ("task", "statusUpdate", "artifactUpdate"):  # A2A 1.0 wraps what it answers
+        parts += _of_agent(mapping(result.get(key)), f"{here}/{key}")
     for part in parts:
         number = answer.notes.get("number", 0)
         number = number if isinstance(number, int) else 0
         answer.notes["number"] = number + 1
         answer.put(number, part)
+
+
+def _of_agent(result: dict[str, Json], place: str) -> list[Part]:
+    """Return what an agent says: a message, a task's status and its artifacts."""
+    parts: list[Part] = []
+    for holder, held in ((result, place), (mapping(result.get("status")), f"{place}/status")):
+        parts += agent_parts(holder.get("parts"), f"{held}/parts")
+        inner = mapping(holder.get("message"))
+        parts += agent_parts(inner.get("parts"), f"{held}/message/parts")
+    made = [
+        (each, f"{place}/artifacts/{n}") for n, each in enumerate(items(result.get("artifacts")))
+    ]
+    for artifact, here in [*made, (result.get("artifact"), f"{place}/artifact")]:
+        parts += agent_parts(mapping(artifact).get("parts"), f"{here}/parts")
+    return parts
 
 
 def _tool_result(result: dict[str, Json], place: str) -> list[Part]:

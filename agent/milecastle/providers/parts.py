@@ -20,6 +20,8 @@ ROLES: dict[str, Role] = {
     "chatbot": "assistant",
     "ai": "assistant",
     "agent": "assistant",
+    "role_user": "user",
+    "role_agent": "assistant",
     "tool": "tool",
     "function": "tool",
     "ipython": "tool",

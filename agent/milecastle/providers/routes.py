@@ -67,6 +67,7 @@ ROWS: tuple[Row, ...] = (
     # WebSockets
     _row("gemini-live", "chat", r"BidiGenerateContent$", everywhere=True, socket=True),
     _row("openai-realtime", "chat", r"/realtime$", everywhere=True, socket=True),
+    _row("openai-live", "chat", r"/v1/live(?:/sessions)?$", everywhere=True, socket=True),
     _row("openai-responses-socket", "chat", r"/responses$", everywhere=True, socket=True),
     _row(
         "copilot-web",
@@ -332,6 +333,7 @@ ROWS: tuple[Row, ...] = (
         r"^/v2/models/(?P<model>[^/]+)/(?:versions/[^/]+/)?"
         r"(?:infer|generate(?:_(?P<streams>stream))?)$",
     ),
+    _row("openai-live", "chat", r"/v1/live/sessions(?:/[^/]+/\w+)?$"),
     # OpenAI's shapes, at whatever host; Azure names the model in the path
     _row(
         "openai-realtime",

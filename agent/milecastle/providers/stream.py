@@ -86,6 +86,7 @@ class Stream:
         if frame.name in self._dialect.plain_events:
             text = frame.payload.decode("utf-8", "replace")
             self._dialect.event(self.answer, frame.name, text)
+            self.answer.seen.clear()
             return
         try:
             value = read_lenient(frame.payload)
