@@ -8,7 +8,7 @@ there without being looked at.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -23,7 +23,7 @@ from milecastle.detect.patterns import Patterns
 from milecastle.detect.pii_tables import condense
 from milecastle.detect.resolve import merge
 from milecastle.detect.tails import Tails
-from milecastle.detect.tools import ToolCalls
+from milecastle.detect.tools import ToolCalls, argv
 from milecastle.model import Finding, Segment
 
 
@@ -98,7 +98,7 @@ class Engine:
         """Compile now what else the first stream would wait for (a quarter of a second)."""
         _ = self.tails
 
-    def scan(self, segments: Iterable[Segment]) -> list[Finding]:
+    def scan(self, segments: Sequence[Segment]) -> list[Finding]:
         """Return all findings. Raise Unfinished, with what was found, where a budget ran out."""
         findings: list[Finding] = []
         unfinished = ""
@@ -108,9 +108,23 @@ class Engine:
             except Unfinished as error:
                 findings += error.findings
                 unfinished = unfinished or error.why
+        try:
+            findings += self.scan_commands(segments)
+        except Unfinished as error:
+            findings += error.findings
+            unfinished = unfinished or error.why
         if unfinished:
             raise Unfinished(unfinished, findings)
         return findings
+
+    def scan_commands(self, segments: Sequence[Segment]) -> list[Finding]:
+        """Return findings in commands whose words are segments, as their words alone have none."""
+        found: list[Finding] = []
+        for run in argv.commands(segments):
+            apart = {each.rule for word in run for each in self.scan_one(word)}
+            together = argv.placed(self.scan_one(argv.joined(run)), run)
+            found += [each for each in together if each.rule not in apart]
+        return found
 
     def scan_one(self, segment: Segment) -> list[Finding]:
         """Return one segment's findings, from memory where the same text stood there before."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from milecastle import providers
 from milecastle.detect import Engine
 from milecastle.detect.leaks import Leaks
-from milecastle.detect.tools import offers, sequence
+from milecastle.detect.tools import argv, offers, sequence
 from milecastle.model import Direction, Exchange, Finding, Process, Segment, ToolDefinition
 
 if TYPE_CHECKING:
@@ -96,7 +97,10 @@ class Continuity:
         before = conversations(exchange, owner)
         opened = next((self._opened[each] for each in before if each in self._opened), "")
         history = earlier(exchange, calls)
-        found, opened = sequence.after(history, calls, engine.scan_one, self._key, opened)
+        new = argv.whole(calls)
+        found, opened = sequence.after(history, new, engine.scan_one, self._key, opened)
+        ends = {each.place: len(each.text) for each in reversed(calls)}
+        found = [replace(f, end=min(f.end, ends[f.place])) for f in found]
         if opened:
             for each in (*before, (owner, exchange.response_id or "")):
                 if each[1]:
@@ -150,9 +154,8 @@ def conversations(exchange: Exchange, owner: str) -> list[tuple[str, str]]:
 def earlier(exchange: Exchange, calls: Sequence[Segment]) -> Iterator[Segment]:
     """Yield the conversation's other calls, when they are asked for."""
     for direction in DIRECTIONS:
-        for segment in providers.segments(exchange, direction):
-            if segment.provenance == "tool_call" and segment not in calls:
-                yield segment
+        told = providers.segments(exchange, direction)
+        yield from argv.whole([s for s in told if s.provenance == "tool_call" and s not in calls])
 
 
 def instructions(exchange: Exchange) -> list[str]:

@@ -181,6 +181,7 @@ class StreamInspection:
         """Yield what is found in texts that are whole, also beside what was said before."""
         for segment in segments:
             yield from self._inspection.inspector.engine.scan([segment])
+        yield from self._inspection.inspector.engine.scan_commands(segments)
         if any(segment.provenance == "tool_call" for segment in segments):
             yield from self._inspection.called(self.exchange, segments)
 

@@ -19,6 +19,7 @@ from milecastle.detect.patterns import Patterns
 from milecastle.detect.rules import Rule
 from milecastle.detect.taxonomy import ids
 from milecastle.detect.tools import sql
+from milecastle.detect.tools.argv import quoted
 from milecastle.detect.tools.paths import host, path
 from milecastle.detect.tools.telling import Line, Span, Teller, looks_like_shell
 from milecastle.detect.vocabulary import vocabulary
@@ -30,7 +31,7 @@ LABELS: dict[str, str] = {
     **dict.fromkeys(
         vocabulary(
             "command cmd commands script bash shell shellcommand bashcommand commandline terminal "
-            "run exec execute keystrokes shellscript cmdline argv args"
+            "run exec execute keystrokes keys chars stdin shellscript cmdline argv args"
         ),
         "shell",
     ),
@@ -50,7 +51,7 @@ LABELS: dict[str, str] = {
 }
 """What the string under a key is."""
 SHELL_TOOL = re.compile(
-    r"bash|shell|terminal|exec|command|powershell|cmd|console|ssh|process|run", re.I
+    r"bash|shell|terminal|exec|command|powershell|cmd|console|ssh|process|run|computer", re.I
 )
 CODE_TOOL = re.compile(r"python|jupyter|ipython|interpreter|notebook|execute_code|run_code", re.I)
 POWERSHELL_TOOL = re.compile(r"powershell|pwsh|cmd\b", re.IGNORECASE)
@@ -66,6 +67,9 @@ WRITER = re.compile(
 DELETER = re.compile(r"delete|remove|unlink|trash", re.IGNORECASE)
 READER = re.compile(r"read|view|open|cat|get|load|show|list|search|grep|glob|fetch|download", re.I)
 SENDER = re.compile(r"fetch|http|request|browse|navigate|goto|open|curl|web|post|url", re.I)
+EDITOR = re.compile(r"str_replace|text_editor|textEditor|edit_based", re.IGNORECASE)
+CELL = re.compile(r"\s*%%(?:bash|sh|script\s+\w+)\b[^\n]*\n")
+BANG = re.compile(r"^[ \t]*(?:\w+\s*=\s*)?!([^\n]+)$", re.MULTILINE)
 FENCE = re.compile(
     r"^[ \t]*```[ \t]*(bash|sh|shell|zsh|console|powershell|ps1)\b[^\n]*\n(.*?)^[ \t]*```",
     re.M | re.S,
@@ -197,6 +201,7 @@ def tell(teller: Teller, tool: str, label: str, text: str) -> None:
     if kind == "shell":
         teller.script(text)
     elif kind == "code":
+        text = tell_magic(teller, text, span)
         teller.code("python", text, span)
         if looks_like_shell(text):
             teller.script(text)
@@ -204,6 +209,8 @@ def tell(teller: Teller, tool: str, label: str, text: str) -> None:
         teller.sql(text, span)
     elif kind == "path" and len(text) < 1_000:
         teller.tell(path_verb(tool, label), path(text), span)
+        if EDITOR.search(tool):  # its command stands in another argument; it may be ``view``
+            teller.tell("reads", path(text), span)
     elif kind == "url":
         tell_url(teller, tool, text, span)
     elif kind == "patch":
@@ -212,6 +219,17 @@ def tell(teller: Teller, tool: str, label: str, text: str) -> None:
             teller.tell(verb, path(found.group(2)), found.span())
     elif kind == "json":
         tell_json(teller, text, span)
+
+
+def tell_magic(teller: Teller, text: str, span: Span) -> str:
+    """Tell the shell commands of a notebook's cell (IPython); return the cell without them."""
+    cell = CELL.match(text)
+    if cell:
+        teller.script(text[cell.end() :], span)
+        return ""
+    for found in BANG.finditer(text):
+        teller.script(found.group(1), span)
+    return BANG.sub("pass", text)
 
 
 def unlabelled(tool: str, text: str, kind: str) -> str:
@@ -322,8 +340,3 @@ def leaves(value: object, tool: str, label: str, depth: int) -> Iterator[tuple[s
             except (ValueError, RecursionError):
                 pass
         yield tool, label, value
-
-
-def quoted(word: str) -> str:
-    """Return a word as shell source."""
-    return "'" + word.replace("'", "'\\''") + "'"
