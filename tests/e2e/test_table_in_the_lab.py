@@ -130,10 +130,11 @@ def http_case(action: str, direction: str, call: Call, stream: bool, version: in
 
 
 def socket_cases() -> Iterator[Case]:
-    for action, (name, (url, say)) in product(RULES, SOCKETS.items()):
-        yield Case(
-            action, "request", "ws", "ws", name, url, tuple(json.dumps(m) for m in say("TEXT"))
-        )
+    for action, direction, (name, (url, say)) in product(
+        RULES, ("request", "response"), SOCKETS.items()
+    ):
+        told = tuple(json.dumps(message) for message in say("TEXT"))
+        yield Case(action, direction, "ws", "ws", name, url, told)
 
 
 @pytest.fixture(scope="module")
@@ -206,12 +207,12 @@ def problem(case: Case, told: Mapping[str, Any]) -> str | None:
     if upstream is None:
         return "the question did not reach the provider"
     if let_through:
-        noted = case.action == "alert" or "milecastle" in body or case.how == "stream"
+        noted = case.action == "alert" or "milecastle" in body or case.how != "whole"
         return None if secret in pieced(body) and noted else "it was changed"
     if secret in pieced(body):
         return "the client got a protected byte"
     if case.action in ("cut", "block"):
-        wanted = 200 if case.how == "stream" else 403
+        wanted = {"stream": 200, "whole": 403, "ws": 1008}[case.how]
         return None if told["status"] == wanted and reason in decoded(body) else "no reason"
     return None if mark(case.action) in pieced(body) else "no mark"
 

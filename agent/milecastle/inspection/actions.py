@@ -11,6 +11,8 @@ class Forward:
     """Let the message go on with this body: the one that came, or a rewritten one."""
 
     body: bytes
+    before: tuple[bytes, ...] = ()
+    """Of a WebSocket: messages that go to the client first, for text of theirs was withheld."""
 
 
 @dataclass(frozen=True, slots=True)

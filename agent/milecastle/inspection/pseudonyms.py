@@ -150,6 +150,12 @@ class Restoring:
             at = end - begins
         return "".join(out) + pending[at : settled - begins]
 
+    def rest(self) -> str:
+        """Return what was kept back, now that nothing follows."""
+        tail, self._tail = self._tail, ""
+        self._base += len(tail)
+        return tail
+
 
 def inside(value: str) -> str:
     """Return a text as it stands between the quotes of a JSON string."""

@@ -1,8 +1,8 @@
 """A WebSocket's conversation, judged message by message, one turn at a time.
 
 Each message is read, judged and sent on before the next: it goes on as it came, or rewritten, or
-it is withheld and the session ends. Nothing is held back from one message to the next, so what is
-split over several deltas is found only where the provider repeats the text whole.
+it is withheld and the session ends. Text of which more may come is held back where a match is
+unfinished (`withholding`).
 A turn ends with the provider's answer, or before it holds too much; each has a record.
 """
 
@@ -13,12 +13,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from milecastle import providers
-from milecastle.detect import Unfinished
+from milecastle.detect import StreamScanner, Unfinished
 from milecastle.inspection.actions import Block, Forward
 from milecastle.inspection.pseudonyms import Restoring
 from milecastle.inspection.record import FINDINGS, MASKED
-from milecastle.inspection.replacing import edits, marker, restored, without_names
+from milecastle.inspection.replacing import (
+    edits,
+    marker,
+    merge,
+    notice,
+    restored,
+    without_names,
+)
 from milecastle.inspection.stream import said
+from milecastle.inspection.withholding import Part, Withholding
 from milecastle.model import (
     Action,
     Direction,
@@ -56,8 +64,9 @@ class SessionInspection:
         self._known: set[tuple[Direction, str, str]] = set()
         """Findings that are noted: a service repeats a text up to five times."""
         self._masked: set[tuple[str, str]] = set()
-        self._restoring: dict[tuple[int, int], Restoring] = {}
-        """By message and part."""
+        self._withheld = Withholding(self._part)
+        self._stopped: Verdict | None = None
+        """Of the message that is being judged, if text that grows has stopped it."""
 
     @property
     def exchange(self) -> Exchange:
@@ -101,46 +110,66 @@ class SessionInspection:
         """Judge a message of the server; the client has not seen it yet."""
         self._messages += 1
         self._inspection.told.response_bytes += len(data)
+        self._stopped = None
         try:
             deltas = self._session.receive(data)
-            segments = [segment for delta in deltas for segment in texts(delta)]
+            growing = [each for each in deltas if grows(each)] if self._withholds else []
+            segments = [text for each in deltas if each not in growing for text in texts(each)]
             findings = self._scan(segments)
             if any(len(one.text) > SPOKEN or one.provenance == "tool_call" for one in segments):
                 findings += self._inspection.across(self.exchange, segments)
+            decision = self._judge("response", segments, findings)
+            if decision.verdict.applied.stops:
+                return self._inspection.refusal(decision.verdict)
+            wanted, before = self._withhold(data, deltas, growing)
         except (ParseError, Unfinished) as error:
             return self._fail("response", error, data)
-        decision = self._judge("response", segments, findings)
-        if decision.verdict.applied.stops:
-            return self._inspection.refusal(decision.verdict)
+        if self._stopped is not None:
+            return self._inspection.refusal(self._stopped)
         names = self._inspection.names
-        wanted = edits(decision, segments, findings, names) or self._restored(deltas)
+        wanted += edits(decision, segments, findings, names)
+        wanted += restored(segments, names)
         try:
-            return Forward(providers.rewrite(data, wanted))
+            return Forward(providers.rewrite(data, merge(wanted)), before)
         except ParseError:
-            if decision.edited:
+            if decision.edited or growing:
                 return self._unredactable("response", decision.verdict)
-            return Forward(data)
+            return Forward(data, before)
 
-    def _restored(self, deltas: Sequence[Delta]) -> list[Edit]:
-        """Return the edits that put back what placeholders stand for.
+    @property
+    def _withholds(self) -> bool:
+        """Whether text may have to be held back until more of it is known."""
+        return self._inspection.inspector.acts_on("response") or bool(self._inspection.names)
 
-        Where one is split over several messages, its beginning goes with the last of them.
-        """
-        names, found = self._inspection.names, []
-        if not names:
-            return []
-        for delta in deltas:
-            if delta.whole or delta.leaves:
-                found += restored(texts(delta), names)
-                continue
-            key = (delta.message, delta.part)
-            part = self._restoring.setdefault(
-                key, Restoring(names, in_json=delta.kind == "tool_call")
-            )
-            text = part.pour(delta.text)
-            if text != delta.text:
-                found.append(Edit(delta.place, 0, len(delta.text), text))
-        return found
+    def _withhold(
+        self, data: bytes, deltas: Sequence[Delta], growing: Sequence[Delta]
+    ) -> tuple[list[Edit], tuple[bytes, ...]]:
+        """Return what changes in pieces of text, and what was withheld of parts that ended."""
+        ended = self._session.complete
+        found = [self._withheld.grow(data, each, self._stand_in, last=ended) for each in growing]
+        before = tuple(self._withheld.end(deltas, self._stand_in, all_=ended))
+        return [edit for edit in found if edit], before
+
+    def _part(self, delta: Delta) -> Part:
+        called = delta.kind == "tool_call"
+        inspection = self._inspection
+        return Part(
+            StreamScanner(inspection.inspector.engine, "assistant", said(delta)),
+            Restoring(inspection.names, in_json=called),
+            called and inspection.inspector.acts_on("response"),
+        )
+
+    def _stand_in(self, finding: Finding, text: str) -> str | None:
+        """Judge a finding in text that grows; return what takes its place."""
+        segment = Segment(text, "assistant", finding.provenance)
+        placed = replace(finding, start=0, end=len(text), place="")
+        decision = self._judge("response", [segment], [placed])
+        if decision.verdict.applied.stops:
+            self._stopped = decision.verdict
+            return ""
+        if not decision.edited:
+            return None
+        return notice(finding) if decision.neutralise else marker(finding)
 
     def _edited(
         self,
@@ -220,6 +249,11 @@ class SessionInspection:
         if isinstance(error, Unfinished):
             self._note(direction, error.findings)
         return answer
+
+
+def grows(delta: Delta) -> bool:
+    """Tell whether a delta is a piece of a text of which more may come."""
+    return not (delta.whole or delta.leaves) and delta.part >= 0
 
 
 def texts(delta: Delta) -> list[Segment]:

@@ -46,8 +46,10 @@ class Conversations:
         decision = judge(message.content)
         if isinstance(decision, Block):
             guard.sever(self, flow, decision)
-        elif decision.body != message.content:
-            message.content = decision.body
+        else:
+            way.before = decision.before
+            if decision.body != message.content:
+                message.content = decision.body
         if way.inspection.complete:
             self._turn(flow, way, way.inspection)
 

@@ -58,6 +58,8 @@ class Passage:
     """Something was said in this turn."""
     turned: bool = False
     """A turn before this one was recorded."""
+    before: tuple[bytes, ...] = ()
+    """Messages that go to the WebSocket's client before the one that is being judged."""
     severed: Block | None = None
     """The WebSocket ends here; this is its last message to the client."""
     own_answer: bool = False

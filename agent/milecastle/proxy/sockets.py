@@ -32,14 +32,26 @@ class WebsocketLayer(websocket.WebsocketLayer):
         reply = None
         while way is None or way.severed is None:
             try:
-                reply = yield relay.send(reply)
+                command = relay.send(reply)
             except StopIteration:
                 break
+            reply = yield command
+            if way is not None and way.before and way.severed is None:
+                yield from self.send_first(way)
         if way is not None:
             self.measure(way)
             if way.severed is not None and self.flow.live:
                 relay.close()
                 yield from self.sever(way.severed)
+
+    def send_first(self, way: Passage) -> Commands:
+        """Send the client what was withheld of messages before."""
+        assert self.flow.websocket is not None
+        is_text = self.flow.websocket.messages[-1].is_text
+        messages, way.before = way.before, ()
+        for message in messages:
+            for piece in websocket.Fragmentizer([], is_text=is_text)(message):
+                yield self.client_ws.send2(piece)
 
     def measure(self, way: Passage) -> None:
         """Have a message judged that grows over the limit before it is complete."""
