@@ -16,7 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 
 from milecastle.detect.classifier import Judgement, classifier, model
 from milecastle.detect.injection_words import Window, lexicon
@@ -45,7 +45,7 @@ RAISED: Mapping[Severity, Severity] = {
 }
 """Severities in text from outside; the others stay."""
 TEMPLATED = re.compile(
-    r"\s*(?:<s>|<bos>|<\|begin_of_text\|>)?\s*(?:\[INST\]|<\|(?:im_start|start_header_id|system|user)\|>"
+    r"\s{0,64}(?:(?:<s>|<bos>|<\|begin_of_text\|>)\s{0,64})?(?:\[INST\]|<\|(?:im_start|start_header_id|system|user)\|>"
     r"|<start_of_turn>|<\|start\|>|### Instruction:|Below is an instruction)"
 )
 """A prompt that begins in a chat template's own form: the application wrote it that way."""
@@ -78,7 +78,7 @@ class Structure:
         self._patterns = Patterns([rule for rule in rules if not rule.needs], key)
         self._worded = Patterns(worded, key)
         self._lexicon = lexicon()
-        self._needs = [(rule.id, self._bits(rule)) for rule in worded]
+        self._needs = [self._bits(rule) for rule in worded]
 
     def _bits(self, rule: Rule) -> tuple[int, ...]:
         """Return the meanings that the rule needs: one of each of these has to occur."""
@@ -96,17 +96,15 @@ class Structure:
         own = segment.provenance == "assistant"  # a model's stop token that leaked
         if own or (not outside and TEMPLATED.match(segment.text)):
             findings = [each for each in findings if not each.rule.startswith(FAKE_TURN)]
-        meant = 0
-        for window in windows:
-            for word in window.words:
-                meant |= self._lexicon.meanings(word)
+        data = segment.text.encode(errors="replace")
+        meant = self._lexicon.meant(chain.from_iterable(window.words for window in windows))
         numbers = [
             number
-            for number, (rule, needs) in enumerate(self._needs)
-            if all(meant & bits for bits in needs) and (outside or rule not in ONLY_OUTSIDE)
+            for number in self._worded.triggered(data)
+            if all(meant & bits for bits in self._needs[number])
+            and (outside or self._worded.rules[number].id not in ONLY_OUTSIDE)
         ]
         if numbers:
-            data = segment.text.encode(errors="replace")
             spans = [
                 span
                 for number in numbers

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
+from operator import or_
 
 import yaml
 
@@ -24,13 +25,16 @@ MOST = 40
 """Words of the longest window."""
 LONGEST_WORD = 24
 REMEMBERED = 20_000
-"""Distinct words whose meanings are kept."""
+"""Distinct words of which something is kept."""
 HEAD, TAIL = 192_000, 64_000
 """Characters of a very long text that are read: its beginning and its end."""
 
 MARKS = "\u0900-\u0dff\u0e00-\u0eff"
 """Scripts whose vowel signs are no letters to Python: Devanagari to Sinhala, Thai, Lao."""
 TOKEN = re.compile(rf"(?:[^\W\d_]|[{MARKS}])+(?:['’][^\W\d_]+)?|\d+")
+PLAIN = re.compile(r"[a-z]+(?:'[a-z]+)?|[0-9]+|[.!?\n;]+")
+"""TOKEN, or what ends a sentence, in small ASCII letters."""
+ENDS = frozenset(".!?\n;")
 UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
 """Chinese and Japanese: no blanks between words."""
 SENTENCE = re.compile(r"[^.!?\n;。！？]+[.!?\n;。！？]*")
@@ -66,6 +70,20 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFKC", text).lower().translate(ACCENTS)
 
 
+class Learnt[T](dict[str, T]):
+    """What is known of words; asks for what it does not hold."""
+
+    def __init__(self, learn: Callable[[str], T]) -> None:
+        super().__init__()
+        self._learn = learn
+
+    def __missing__(self, word: str) -> T:
+        if len(self) >= REMEMBERED:
+            self.clear()
+        self[word] = known = self._learn(word)
+        return known
+
+
 class Lexicon:
     """Which meanings a word carries, as bits: ``1 << number of the meaning``."""
 
@@ -82,7 +100,7 @@ class Lexicon:
         self._unspaced = {word for word in {*self._whole, *self._stems} if UNSPACED.match(word)}
         for word in self._unspaced & set(self._stems):
             self._whole[word] = self._whole.get(word, 0) | self._stems[word]
-        self._known: dict[str, int] = {}
+        self._known = Learnt(self._meanings)
 
     def bits(self, names: tuple[str, ...]) -> int:
         """Return the bits of these meanings. KeyError names one that does not exist."""
@@ -91,15 +109,17 @@ class Lexicon:
 
     def meanings(self, word: str) -> int:
         """Return the meanings of a folded word, 0 for most words."""
-        known = self._known.get(word)
-        if known is None:
-            known = self._whole.get(word, 0)
-            for length in range(2, len(word) + 1):
-                known |= self._stems.get(word[:length], 0)
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
-            self._known[word] = known
-        return known
+        return self._known[word]
+
+    def meant(self, words: Iterable[str]) -> int:
+        """Return the meanings of all these folded words."""
+        return reduce(or_, map(self._known.__getitem__, words), 0)
+
+    def _meanings(self, word: str) -> int:
+        bits = self._whole.get(word, 0)
+        for length in range(2, len(word) + 1):
+            bits |= self._stems.get(word[:length], 0)
+        return bits
 
     def words(self, text: str) -> list[str]:
         """Return the folded words of a text."""
@@ -129,24 +149,49 @@ class Lexicon:
         found: list[Window] = []
         words: list[str] = []
         start = 0
-        for begin, end in read(len(text)):
-            for sentence in SENTENCE.finditer(text, begin, end):
-                if not words:
-                    start = sentence.start()
-                words += self.words(sentence.group())
-                while len(words) > MOST:
-                    found.append(Window(start, sentence.end(), tuple(words[:MOST])))
-                    words = words[MOST:]
-                    start = sentence.start()
-                if len(words) >= LEAST:
-                    found.append(Window(start, sentence.end(), tuple(words)))
-                    words = []
+        for begin, end, said in self._sentences(text):
+            if not words:
+                start = begin
+            words += said
+            while len(words) > MOST:
+                found.append(Window(start, end, tuple(words[:MOST])))
+                words = words[MOST:]
+                start = begin
+            if len(words) >= LEAST:
+                found.append(Window(start, end, tuple(words)))
+                words = []
         if words and found and len(words) < LEAST // 2:
             last = found.pop()
             found.append(Window(last.start, len(text), last.words + tuple(words)))
         elif words:
             found.append(Window(start, len(text), tuple(words)))
         return found
+
+    def _sentences(self, text: str) -> Iterator[tuple[int, int, list[str]]]:
+        """Yield where each sentence that is read begins and ends, and its words."""
+        for begin, end in read(len(text)):
+            places = [match.span() for match in SENTENCE.finditer(text, begin, end)]
+            if text.isascii():
+                said = plain_sentences(text[begin:end])
+                yield from ((a, b, words) for (a, b), words in zip(places, said, strict=True))
+            else:
+                yield from ((a, b, self.words(text[a:b])) for a, b in places)
+
+
+def plain_sentences(text: str) -> Iterator[list[str]]:
+    """Yield the words of each sentence of an ASCII text: all of it is taken apart at once."""
+    tokens = PLAIN.findall(text.lower())
+    if tokens and len(max(tokens, key=len)) > LONGEST_WORD:
+        tokens = [token[:LONGEST_WORD] for token in tokens]
+    ends = [at for at, token in enumerate(tokens) if token[0] in ENDS]
+    begin = 0
+    if text[:1] in ENDS and ends:
+        begin = ends.pop(0) + 1  # no sentence goes before it
+    for end in ends:
+        yield tokens[begin:end]
+        begin = end + 1
+    if text and text[-1] not in ENDS:
+        yield tokens[begin:]
 
 
 def read(length: int) -> tuple[tuple[int, int], ...]:

@@ -118,7 +118,7 @@ class Patterns:
     """Scans one text for all rules. Not safe for two threads at once."""
 
     def __init__(self, rules: Sequence[Rule], key: bytes) -> None:
-        self._rules = tuple(rules)
+        self.rules = tuple(rules)
         self._key = key
         self._exact: dict[int, Exact] = {}
         worded: dict[str, list[tuple[int, str]]] = {}
@@ -167,7 +167,7 @@ class Patterns:
         for start in range(0, len(data), BLOCK):
             end = start + BLOCK + OVERLAP
             for number in self.triggered(data[start:end]):
-                reach = self._rules[number].reach
+                reach = self.rules[number].reach
                 stretch = max(0, start - reach), min(len(data), end + reach)
                 known = places.setdefault(number, [stretch])
                 if stretch[0] <= known[-1][1]:
@@ -189,7 +189,7 @@ class Patterns:
         exact = self._exact.get(number)
         if exact is None:
             # Compiled when first needed: most rules never are, and each takes memory.
-            exact = self._exact[number] = Exact(self._rules[number])
+            exact = self._exact[number] = Exact(self.rules[number])
         return exact.matches(data, start, min(end, len(data)))
 
     def weigh(

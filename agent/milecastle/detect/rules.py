@@ -227,7 +227,7 @@ class Reader:
             names = spelt(self._texts(keys, "names"))
             return assigned(names, value), names, prefix_of(value)
         pattern = self._text(keys, "pattern", "")
-        return pattern, "" if "needs" in keys else pattern, ""
+        return pattern, pattern, ""
 
     def _checks(self, keys: Mapping[str, yaml.Node]) -> tuple[tuple[Check, str], ...]:
         node = keys.get("checks")
