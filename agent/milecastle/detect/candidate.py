@@ -20,6 +20,7 @@ class Candidate:
     before: str = ""
     """Up to NEARBY code points of the text before it, on whatever line."""
     after: str = ""
+    """Up to AFTER code points of the text behind it."""
     context: str = ""
     """The rule's whole match: a key pair's other half, the user of a URL."""
 
@@ -30,6 +31,7 @@ class Candidate:
 
 
 NEARBY = 80
+AFTER = 8
 QUOTES = "\"'`“”„«»‘’「」"
 
 

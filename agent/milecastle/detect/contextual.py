@@ -27,7 +27,7 @@ from milecastle.detect.vocabulary import (
 PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_]+")
 IDENTIFIER = re.compile(r"^[A-Za-z_$][\w$]*(?:(?:\.|::|->)[A-Za-z_$][\w$]*)*(?:\[.*|\(.*)?$")
 EXPRESSION = re.compile(
-    r"[()\[\]{}]|\*\*|^[&*]|^![A-Za-z]+$|=>|::|->|^\w+\.\w+\.\w+|\+\s*$|\|\||&&|^/|^[A-Z_]+$|\\$"
+    r"[()\[\]{}]|\*\*|^[&*]|^0x[0-9A-Fa-f]{1,16}$|^![A-Za-z]+$|=>|::|->|^\w+\.\w+\.\w+|\+\s*$|\|\||&&|^/|^[A-Z_]+$|\\$"
 )
 VERSION_OR_DATE = re.compile(r"^v?\d+(?:[.:/-]\d+)+\w*$|^\d+(?:\.\d+)?(?:[a-z]{1,3}|%)?$")
 PLACE = re.compile(

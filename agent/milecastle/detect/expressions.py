@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 SHORTEST = 24
 """A counted repetition longer than this is where ``beginning`` stops."""
@@ -22,6 +23,7 @@ ATOM = re.compile(
     re.DOTALL,
 )
 QUANTIFIER = re.compile(r"(?:\*|\+|\?|\{(\d+)(,(\d*))?\})(\??)")
+QUANTIFIERS = ("*", "+", "?", "{")
 OPENING = re.compile(r"\((?:\?P<(\w+)>|\?([a-zA-Z-]*):)?")
 FLAGS = re.compile(r"\(\?([a-zA-Z-]+)\)")
 
@@ -48,6 +50,7 @@ class Item:
         return self.least == self.most == 1
 
 
+@lru_cache(maxsize=64)
 def parse(expression: str) -> Group:
     """Return the tree. ValueError where the expression is beyond this module."""
     flags = FLAGS.match(expression)
@@ -76,6 +79,8 @@ def parse_branches(text: str, at: int) -> tuple[tuple[tuple[Item, ...], ...], in
             if text[end : end + 1] != ")":
                 raise ValueError("a bracket is not closed")
             what, at = Group(opening.group(1) or "", opening.group(2) or "", inner), end + 1
+        elif text[at].isalnum():
+            what, at = text[at], at + 1
         else:
             atom = ATOM.match(text, at)
             if atom is None:
@@ -88,7 +93,7 @@ def parse_branches(text: str, at: int) -> tuple[tuple[tuple[Item, ...], ...], in
 
 
 def parse_quantifier(what: str | Group, text: str, at: int) -> tuple[Item, int]:
-    found = QUANTIFIER.match(text, at)
+    found = QUANTIFIER.match(text, at) if text[at : at + 1] in QUANTIFIERS else None
     if found is None:
         return Item(what), at
     sign = found.group()[0]

@@ -19,6 +19,7 @@ from dataclasses import replace
 from itertools import chain, islice
 
 from milecastle.detect.classifier import Judgement, classifier, model
+from milecastle.detect.injection_sense import mentioned, spoken_of
 from milecastle.detect.injection_words import Window, lexicon
 from milecastle.detect.masking import digest, excerpt
 from milecastle.detect.patterns import Patterns, to_code_points, without_overlaps
@@ -49,9 +50,6 @@ TEMPLATED = re.compile(
     r"|<start_of_turn>|<\|start\|>|### Instruction:|Below is an instruction)"
 )
 """A prompt that begins in a chat template's own form: the application wrote it that way."""
-CLOSING: Mapping[str, str] = dict(zip("\"'“‘«„`「『", "\"'”’»“`」』", strict=True))
-BESIDE = 40
-"""Characters after a match in which its quotation has to end."""
 MATCHES = 20
 """Matches of one rule in one text that are reported: nothing is redacted, more say nothing new."""
 FAKE_TURN = "fake-turn-"
@@ -112,7 +110,7 @@ class Structure:
             ]
             placed = to_code_points(spans, data, segment.text)
             findings += without_overlaps(self._worded.weigh(segment, segment.text, 0, placed))
-        findings = fewest(findings)
+        findings = fewest(each for each in findings if not spoken_of(segment.text, each))
         if outside:
             return findings
         return [
@@ -181,16 +179,6 @@ def fewest(findings: Iterable[Finding]) -> list[Finding]:
         if seen[finding.rule] <= MATCHES:
             kept.append(finding)
     return kept
-
-
-def mentioned(text: str, finding: Finding) -> bool:
-    """Tell whether the words are quoted within a longer sentence: spoken of, not said."""
-    ending = CLOSING.get(text[: finding.start].rstrip()[-1:])
-    if ending is None or len(text) - (finding.end - finding.start) < BESIDE // 2:
-        return False
-    rest = text[finding.end - 1 : finding.end + BESIDE]
-    at = rest.find(ending)
-    return at >= 0 and not rest[at + 1 : at + 2].isalpha()
 
 
 def touched(judgement: Judgement, findings: Iterable[Finding]) -> bool:

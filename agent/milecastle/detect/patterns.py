@@ -19,7 +19,7 @@ from itertools import islice
 
 import re2
 
-from milecastle.detect.candidate import NEARBY, Candidate, Unfinished
+from milecastle.detect.candidate import AFTER, NEARBY, Candidate, Unfinished
 from milecastle.detect.decoys import decoy
 from milecastle.detect.masking import digest, excerpt
 from milecastle.detect.resolve import Kept
@@ -211,7 +211,7 @@ class Patterns:
                 name=whole_name(text, span.name),
                 between=text[span.name[1] : start] if span.name[0] >= 0 else "",
                 before=text[max(0, start - NEARBY) : start],
-                after=text[end : end + 1],
+                after=text[end : end + AFTER],
                 context=text[slice(*span.whole)],
             )
             verdict = judge(span.rule, candidate)

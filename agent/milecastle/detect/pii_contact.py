@@ -41,7 +41,7 @@ def email(candidate: Candidate, _: str) -> Evidence | None:
         return None
     if domain.rpartition(".")[2] in FILES or ".." in domain or domain[:1] in ("", ".", "-"):
         return None
-    if re.search(r"://\S*\Z", candidate.before) or tail(candidate) or candidate.after == "@":
+    if re.search(r"://\S*\Z", candidate.before) or tail(candidate) or candidate.after[:1] == "@":
         return None
     return Evidence("an address of a person or a desk")
 

@@ -49,7 +49,7 @@ def public_address(candidate: Candidate, _: str) -> Evidence | None:
         return None  # a fingerprint
     if address.version == 4:
         octets = address.packed
-        if max(octets) < SMALL or octets[3] == 0 or monotonous(text) or candidate.after == "/":
+        if max(octets) < SMALL or octets[3] == 0 or monotonous(text) or candidate.after[:1] == "/":
             return None  # a version, a network
     return Evidence("a public address")
 

@@ -16,12 +16,12 @@ from milecastle.detect.candidate import Candidate, Evidence
 from milecastle.detect.vocabulary import vocabulary
 
 JOINED = re.compile(
-    r"(?:[0-9A-Za-z]|[0-9][._/:\-]|[0-9A-Fa-f]{4}-|\\u|[0-9]{4} "
+    r"(?:[0-9A-Za-z]|[0-9][._/:\-]|[0-9A-Fa-f]{4}-|\\u|(?:[0-9][0-9A-F]{3}|[0-9A-F]{3}[0-9]) "
     r"|[A-Z]{2}[0-9]{2} (?:[A-Z0-9]{4} ){0,8})\Z"
 )
 """A text that ends so is a part of the number behind it."""
-JOINS = re.compile(r"[0-9A-Za-z_/\-]")
-"""And one that begins so, of the number before it."""
+JOINS = re.compile(r"[0-9A-Za-z_/\-]|\s[0-9]{0,3}[A-F][0-9A-F]{0,3}\b")
+"""And one that begins so, of the number before it: a word, or a table of hexadecimal codes."""
 SIGNS = str.maketrans("", "", " -./   ‑–()")
 MODULE = re.compile(r"[a-z_]{2,4}\.[a-z_]{2,16}|[a-z]{2,8}")
 

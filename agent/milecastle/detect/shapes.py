@@ -79,7 +79,7 @@ def shaped(group: Group, fold: bool) -> Group:
         for branch in group.branches
     )
     # Words of the same length have one shape: what is said twice is kept once.
-    return Group("", "", tuple(dict.fromkeys(branches)))
+    return Group("", "", branches if len(branches) == 1 else tuple(dict.fromkeys(branches)))
 
 
 @cache

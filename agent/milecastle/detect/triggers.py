@@ -37,12 +37,13 @@ def trigger_of(begins: str, given: str = "") -> Trigger:
 
     ``given`` is what its author says stands in every match, or near it.
     """
-    numeric = plain_bytes(begins) < ENOUGH and least_digits(begins) >= DIGITS
+    plain = plain_bytes(begins) >= ENOUGH
+    numeric = not plain and least_digits(begins) >= DIGITS
     if given:
         return Trigger(given, shape(begins) if numeric else "")
     if numeric:
         return Trigger(shape=shape(begins))
-    lead = "" if plain_bytes(begins) >= ENOUGH else WORD_BEGINS
+    lead = "" if plain else WORD_BEGINS
     return Trigger(lead + shortened(begins)) if begins else Trigger()
 
 

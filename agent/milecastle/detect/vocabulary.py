@@ -10,7 +10,8 @@ def vocabulary(words: str) -> frozenset[str]:
 
 PASSWORD_WORDS = vocabulary(
     "password passwd pwd pass passphrase passcode passwort kennwort contraseña contrasena senha "
-    "parola wachtwoord haslo hasło mdp motdepasse пароль 密码 密碼 パスワード 비밀번호"
+    "parola wachtwoord haslo hasło mdp motdepasse pw пароль 密码 密碼 "
+    "パスワード 비밀번호 비번 패스워드"
 )
 KEY_WORDS = vocabulary(
     "secret secrets token apikey accesskey secretkey privatekey authkey credential credentials "
