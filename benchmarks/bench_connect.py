@@ -28,7 +28,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "agent")]
 
 from tests.kernel import lab as places  # noqa: E402
 
-from milecastle.kernel import Kernel, libbpf  # noqa: E402
+from milecastle.kernel import Kernel, Restriction, libbpf  # noqa: E402
 from milecastle.kernel.loader import PROGRAMS  # noqa: E402
 
 SERVICE = 7
@@ -129,6 +129,17 @@ def refused(lab, cgroup) -> None:
     assert done == "True\n" * 500
 
 
+def restrictions(cgroup: Path) -> dict[str, Restriction]:
+    """Return what refuses `refused`: its user, its program, a cgroup above it."""
+    program = Path(sys.executable).resolve().stat()
+    above = cgroup.parent.stat().st_ino
+    return {
+        "user": Restriction(SERVICE, refuse=True, uid=0),
+        "program": Restriction(SERVICE, refuse=True, program=(program.st_dev, program.st_ino)),
+        "cgroup above": Restriction(SERVICE, refuse=True, cgroup=above, below=True),
+    }
+
+
 def answers(lab, cgroup, name: str) -> None:
     """Have 500 DNS answers with one address each arrive in the cgroup, over loopback."""
     question = b"".join(bytes([len(x)]) + x.encode() for x in name.split(".")) + bytes(
@@ -136,7 +147,7 @@ def answers(lab, cgroup, name: str) -> None:
     )
     record = bytes.fromhex("c00c 0001 0001 0000012c 0004 c6336409")
     message = bytes.fromhex("0007 8180 0001 0001 0000 0000") + question + record
-    command = ["/usr/bin/python3", "-I", "-S", str(places.CLIENT), "resolve"]
+    command = ["/usr/bin/python3", "-I", "-S", *places.CLIENT, "resolve"]
     subprocess.run(
         places.entering(cgroup, lab.near, command),
         input=f"{message.hex()}\n" * 500,
@@ -301,6 +312,11 @@ def measure_all(kernel, hooks, lab, cgroup, pairs, quick) -> None:
     kernel.set_service(SERVICE, False, False, True)
     print(f"{'connect4, refused and recorded':<34}{cost(connect4, lambda: refused(lab, cgroup))}")
     kernel.set_service(SERVICE, True, False, False)
+    for what, restriction in restrictions(cgroup).items():
+        kernel.restrict([restriction])
+        took = cost(connect4, lambda: refused(lab, cgroup))
+        print(f"{f'connect4, refused to a {what}':<34}{took}")
+    kernel.restrict(())
     for names in (10, 10_000, 100_000):
         kernel.set_names([(f"n{n}.example.test", False, SERVICE) for n in range(names)])
         print(f"{f'ingress, DNS answer, {names} names':<34}", end="")
