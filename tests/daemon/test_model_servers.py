@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 
 import pytest
 
@@ -106,3 +107,23 @@ async def test_a_server_that_ended_is_forgotten(made, kernel, own, monkeypatch):
     assert kernel.locals == {}
     assert servers.at(flow(own)) is None
     assert servers.servers == []
+
+
+async def test_owners_are_looked_for_in_a_fiftieth_of_the_time(made, own, monkeypatch):
+    scans = []
+
+    def slow(new):
+        scans.append(set(new))
+        time.sleep(0.02)
+        return {}
+
+    servers = made()
+    monkeypatch.setattr(model_servers.listeners, "owners", slow)
+    await servers.sweep()
+    sockets = [ListeningSocket("127.0.0.1", 11434, inode) for inode in (7, 8)]
+    monkeypatch.setattr(model_servers, "look", lambda _ns: (sockets, frozenset()))
+    await servers.sweep()
+    assert scans == [{7}]
+    servers._rested = 0.0
+    await servers.sweep()
+    assert scans == [{7}, {8}]

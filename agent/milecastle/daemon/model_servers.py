@@ -12,6 +12,7 @@ import asyncio
 import ipaddress
 import logging
 import socket
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 SWEEP_SECONDS = 2.0
 AT_ONCE = 4
 """Namespaces beside the host's own that one sweep looks into."""
+REST = 50
+"""Looking for owners reads the descriptors of every process: it may take a fiftieth of the time."""
 OF_MANY = frozenset({80, 443, 1337, 3000, 3001, 4000, 5000, 5001, 8000, 8080, 8443, 30000})
 """Usual ports that say nothing: all kinds of servers use them."""
 
@@ -75,6 +78,8 @@ class ModelServers:
         self._intercepted = frozenset(intercepted)
         self._views: dict[int, View] = {}
         self._turn = 0
+        self._rested = 0.0
+        """time.monotonic() from which on owners may be looked for again."""
         self._doors: dict[tuple[str | None, int], tuple[int, bool]] = {}
         self._ports: frozenset[int] = frozenset()
         self._tell()
@@ -136,14 +141,17 @@ class ModelServers:
         """Look into a namespace; who owns a socket is found out once."""
         view = self._views.setdefault(netns, View(netns))
         sockets, addresses = await asyncio.to_thread(look, descriptor)
-        new = {one.inode for one in sockets} - view.known.keys()
-        owners = await asyncio.to_thread(listeners.owners, new) if new else {}
         view.sockets, view.addresses = tuple(sockets), addresses
-        known = {one.inode: view.known.get(one.inode) for one in sockets}
-        for one in sockets:
-            if one.inode in new:
-                known[one.inode] = self._recognise(one.port, owners.get(one.inode))
-        view.known = known
+        present = {one.inode: one.port for one in sockets}
+        new = present.keys() - view.known.keys()
+        view.known = {inode: view.known[inode] for inode in present.keys() & view.known.keys()}
+        began = time.monotonic()
+        if not new or began < self._rested:
+            return
+        owners = await asyncio.to_thread(listeners.owners, new)
+        self._rested = began + (time.monotonic() - began) * REST
+        for inode in new:
+            view.known[inode] = self._recognise(present[inode], owners.get(inode))
 
     def _recognise(self, port: int, pid: int | None) -> Server | None:
         process = self._process(pid) if pid else None
