@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from milecastle import catalogue
 from milecastle.catalogue import clients
 from milecastle.catalogue.clients import EVIDENCE, KINDS, load
 
@@ -29,6 +30,12 @@ PROCESSES = [
     ("/home/ada/.opencode/bin/opencode", None, "", "opencode"),
     ("/usr/local/bin/ollama", None, "", "ollama"),
     ("/usr/bin/python3.12", "-m vllm.entrypoints.openai.api_server", "", "vllm"),
+    ("/usr/bin/python3.12", "-m sglang.launch_server", "", "sglang"),
+    ("/usr/bin/python3.12", "-m llama_cpp.server", "", "llama-cpp"),
+    ("/opt/llama.cpp/llama-server", None, "", "llama-cpp"),
+    ("/opt/tritonserver/bin/tritonserver", None, "", "triton"),
+    ("/tmp/.mount_Jan-x/Jan", None, "", "jan"),
+    ("/home/ada/.lmstudio/bin/lms", None, "", "lm-studio"),
     ("/usr/share/code/code", None, "", "vscode"),
     ("/home/ada/.vscode-server/bin/abc/node", "/home/ada/.vscode-server/x.js", "", "vscode"),
     ("/usr/share/cursor/cursor", None, "", "cursor"),
@@ -148,3 +155,11 @@ def test_the_user_agents_of_recorded_traffic_are_known():
     missed = [each for each in said if KNOWN.of_user_agent(each) is None]
     assert said
     assert missed == []
+
+
+def test_every_local_server_is_a_service_too():
+    """The daemon knows a server of this host by its program."""
+    services = catalogue.shipped().services
+    servers = [one.id for one in KNOWN.clients.values() if one.kind == "local_server"]
+    assert len(servers) > 10
+    assert [one for one in servers if not {one, f"{one}-proxy"} & services.keys()] == []

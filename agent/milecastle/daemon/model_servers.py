@@ -156,7 +156,8 @@ class ModelServers:
     def _recognise(self, port: int, pid: int | None) -> Server | None:
         process = self._process(pid) if pid else None
         client = process.client if process else None
-        service = self._catalogue.services.get(client) if client else None
+        known = self._catalogue.services
+        service = known.get(client) or known.get(f"{client}-proxy") if client else None
         if service is not None and service.category in LOCAL:
             return Server(service.id, process)
         usual = self._by_port(port)
