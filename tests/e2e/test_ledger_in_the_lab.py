@@ -165,9 +165,13 @@ def test_a_renewed_ca_is_served_at_once_without_a_restart(monitor: Agent):
     old, pids = monitor.ca_path().read_text(), monitor.pids
     assert monitor.cli("ca", "rotate", "--yes").returncode == 0
     assert monitor.ca_path().read_text() != old
-    pid, _, output = run(monitor, curl(OPENAI, chat("x")))
-    assert output.endswith("200")
-    assert monitor.exchanges_of(pid)
+
+    def inspected() -> bool:
+        pid, _, output = run(monitor, curl(OPENAI, chat("x")))
+        assert output.endswith("200")
+        return bool(monitor.exchanges_of(pid, wait=2))
+
+    assert until(inspected, 10)  # on a busy machine a heartbeat may be late: then one goes direct
     assert monitor.pids == pids
 
 
