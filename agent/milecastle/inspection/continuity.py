@@ -44,6 +44,8 @@ class Continuity:
         self._key = key
         self._report = report
         self._seals: OrderedDict[str, dict[str, str]] = OrderedDict()
+        self._fine: OrderedDict[str, str] = OrderedDict()
+        """Server -> the seal of all that it offered last, and nothing was wrong with."""
         self._told: OrderedDict[tuple[str, str], str] = OrderedDict()
         """(server, tool) -> the changed definition that was reported last."""
         self._opened: OrderedDict[tuple[str, str], str] = OrderedDict()
@@ -54,6 +56,7 @@ class Continuity:
 
     def seal(self, server: str, seals: Seals) -> None:
         """Know these definitions from now on, in place of what was known of the same tools."""
+        self._fine.pop(server, None)
         known = self._seals.setdefault(server, {})
         self._seals.move_to_end(server)
         for name, sealed in seals.items():
@@ -67,6 +70,9 @@ class Continuity:
         tools, server = offer(exchange), server_of(inspection, exchange)
         if not tools:
             return []
+        all_of_them = offers.seal_all(tools, self._key)
+        if self._fine.get(server) == all_of_them:
+            return []  # a client passes the same ones on with every turn
         known = self._seals.get(server, {})
         findings, seals = offers.compare(tools, known, self._key)
         new = {name: sealed for name, sealed in seals.items() if name not in known}
@@ -84,6 +90,10 @@ class Continuity:
             self._told.popitem(last=False)
         if new or changed:
             self._report(server, {**new, **changed})
+        if not findings:
+            self._fine[server] = all_of_them
+            while len(self._fine) > SERVERS:
+                self._fine.popitem(last=False)
         return findings
 
     # --- calls in a row --------------------------------------------------------------------

@@ -24,6 +24,15 @@ def seal(tool: ToolDefinition, key: bytes) -> str:
     return data.hexdigest()
 
 
+def seal_all(tools: Iterable[ToolDefinition], key: bytes) -> str:
+    """Return one digest of many definitions, in their order."""
+    data = hashlib.blake2b(key=key[:64], digest_size=16)
+    for tool in tools:
+        for text in (tool.name, tool.type, tool.description, tool.parameters):
+            data.update(text.encode(errors="replace") + b"\0")
+    return data.hexdigest()
+
+
 ALIKE = str.maketrans({**FOLD, "1": "l", "0": "o", "|": "l", "I": "l"})
 
 
