@@ -201,6 +201,9 @@ def test_redteam_says_which_categories_there_are(cli):
     code, _, err = cli("redteam", "--category", "LLM09")
     assert code == 2
     assert "no attack is against LLM09; there are ASI01" in err
+    code, _, err = cli("redteam", "--disguise", "beard")
+    assert code == 2
+    assert "no disguise is 'beard'; there are" in err
 
 
 def test_redteam_live_wants_a_server_and_a_daemon(cli, daemon, tmp_path):

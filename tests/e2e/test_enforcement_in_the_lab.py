@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.e2e.scenarios import (
     sdk,
 )
 from tests.lab import Agent, Lab
+from tests.lab.agent import COMMANDS
 from tests.lab.patience import until
 
 SECRET = planted(REDACTED_RULE)
@@ -166,6 +168,48 @@ def test_a_policy_that_is_edited_counts_at_once(lab: Lab, enforce: Agent):
     assert until(lambda: enforce.status()["mode"] == "enforce", 3)
     _, output = run(enforce, curl(OPENAI, chat(f"with {TOKEN}")))
     assert output.endswith("\n403")
+
+
+HOST = """\
+version: 1
+disable: [no-chat-tokens]
+rules:
+  - id: few
+    action: limit
+    limit: {calls: 2, per: hour, by: host}
+"""
+
+
+def test_what_is_laid_over_a_policy_counts_at_once_limits_included(lab: Lab, enforce: Agent):
+    folder = enforce.policy_file.parent / "policy.d"
+    folder.mkdir()
+    try:
+        (folder / "10-host.yaml").write_text(HOST)
+        assert until(lambda: bool(enforce.status()["policy"]["overrides"]), 3)
+        ends = [run(enforce, curl(OPENAI, chat(f"with {TOKEN}")))[1] for _ in range(3)]
+        assert [end[-3:] for end in ends] == ["200", "200", "429"]
+        assert "few" in ends[-1]
+        assert len(lab.journal()) == 2
+    finally:
+        shutil.rmtree(folder)
+    assert until(lambda: not enforce.status()["policy"]["overrides"], 3)
+    _, output = run(enforce, curl(OPENAI, chat(f"with {TOKEN}")))
+    assert output.endswith("\n403")
+
+
+def test_the_red_team_goes_through_the_real_proxy(lab: Lab, enforce: Agent):
+    milecastle = [str(COMMANDS / "milecastle"), "--run-dir", str(enforce.run_dir)]
+    attack = ["redteam", "--live", "https://api.openai.com", "--category", "LLM02"]
+    disguises = ["--disguise", "plain", "--disguise", "base64", "--json"]
+    child = lab.popen([*milecastle, *attack, *disguises], cgroup=enforce.cgroup)
+    out, err = child.communicate(timeout=60)
+    assert child.returncode in (0, 1), err
+    told = {each["category"]: each for each in map(json.loads, out.splitlines())}
+    assert told["LLM02"]["tried"] >= 14
+    assert told["LLM02"]["replaced"] >= 12
+    seen = upstream(lab)
+    assert "AKIA" not in seen
+    assert "ghp_" not in seen
 
 
 BROKEN = """\

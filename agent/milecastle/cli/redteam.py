@@ -20,7 +20,7 @@ from milecastle.cli.faults import InputError
 from milecastle.cli.terminal import Column, Terminal, plural
 from milecastle.inspection import Inspector
 from milecastle.policy import Policy, check
-from milecastle.redteam import OUTCOMES, Attack, Outcome, Trial, plan, read, run
+from milecastle.redteam import DISGUISES, OUTCOMES, Attack, Outcome, Trial, plan, read, run
 from milecastle.redteam.messages import REQUESTS
 
 LISTED = 20
@@ -44,6 +44,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--category", action="append", default=[], metavar="ID",
         help="LLM01 .. LLM10, ASI01 .. ASI10 (may be repeated; all)",
     )  # fmt: skip
+    parser.add_argument(
+        "--disguise", action="append", default=[], metavar="NAME",
+        help="plain, base64, zero-width, ... (may be repeated; all)",
+    )  # fmt: skip
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--policy", type=Path, metavar="FILE", help="a policy (the shipped one)")
     which.add_argument("--preset", choices=presets(), help="a preset that milecastle brings along")
@@ -62,19 +66,19 @@ def presets() -> list[str]:
 
 def redteam(options: argparse.Namespace, terminal: Terminal) -> int:
     """Print what became of the attacks. Exit code 1 if one got through and nobody is told."""
-    attacks = chosen(options.category)
+    planned = disguised(plan(chosen(options.category)), options.disguise)
     if options.live:
         from milecastle.cli import live
 
         trials = [
             replace(trial, provider="openai", stream=False)
-            for trial in plan(attacks)
+            for trial in planned
             if trial.attack.place in REQUESTS
         ]
         results: Results = live.tried(options.live, trials, options.run_dir)
     else:
         inspector = Inspector(offline.catalogue(), offline.engine(), policy(options))
-        results = [(trial, run(inspector, trial)) for trial in plan(attacks)]
+        results = [(trial, run(inspector, trial)) for trial in planned]
     table = tally(results)
     if options.json:
         for category, counts in table.items():
@@ -95,6 +99,14 @@ def chosen(categories: Sequence[str]) -> list[Attack]:
         missing, there = ", ".join(sorted(wanted - known)), ", ".join(sorted(known))
         raise InputError(f"no attack is against {missing}; there are {there}")
     return [each for each in attacks if not wanted or wanted & set(each.against)]
+
+
+def disguised(trials: Iterable[Trial], names: Sequence[str]) -> list[Trial]:
+    """Return the trials in these disguises, all without any."""
+    known = {name for kind in DISGUISES.values() for name in kind}
+    if unknown := sorted(set(names) - known):
+        raise InputError(f"no disguise is {unknown[0]!r}; there are {', '.join(sorted(known))}")
+    return [trial for trial in trials if not names or trial.disguise in names]
 
 
 def policy(options: argparse.Namespace) -> Policy:
