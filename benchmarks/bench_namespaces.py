@@ -84,14 +84,14 @@ def measure(count: int) -> dict[str, float]:
             kernel, inside(group), {4: port, 6: port}, lambda _: None, lambda _: None, exclusions
         )
         before = descriptors(), resident_kib()
-        first, _ = timed(lambda: followed._settle(followed._survey()))
+        first, _ = timed(lambda: followed._settle(followed._survey(), set()))
         assert len(followed.served) == count, followed.unfit
         after = descriptors(), resident_kib()
         surveys, settlings = [], []
         for _ in range(SWEEPS):
             took, found = timed(followed._survey)
             surveys.append(took)
-            settlings.append(timed(lambda found=found: followed._settle(found))[0])
+            settlings.append(timed(lambda found=found: followed._settle(found, followed._held))[0])
         followed.close()
         left = descriptors() - before[0]
     kernel.close()

@@ -213,3 +213,13 @@ def test_a_namespace_waits_a_little_for_its_pod_s_name(followed, resident, monke
     monkeypatch.setattr("milecastle.daemon.namespaces.PATIENCE", 0.0)
     followed.sweep(present(one))
     assert len(followed.served) == 1, "who asks for names gets none: it is watched all the same"
+
+
+def test_a_namespace_that_is_met_while_a_survey_runs_is_not_given_up(followed, resident):
+    before = followed._survey({}), followed._held
+    one = resident()
+    followed.meet(one.pid)
+    followed._settle(*before)
+    assert [served.inode for served in followed.served] == [one.inode]
+    followed.sweep({})
+    assert followed.served == []

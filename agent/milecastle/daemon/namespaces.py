@@ -14,7 +14,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from milecastle.daemon.checkpoint import FAMILIES, Listener, listen_on
@@ -99,14 +99,15 @@ class Namespaces:
     async def follow(self) -> None:
         """Sweep for ever; what reads many files does so in a thread."""
         while True:
-            self._settle(await asyncio.to_thread(self._survey))
+            held = self._held
+            self._settle(await asyncio.to_thread(self._survey), held)
             await asyncio.sleep(SWEEP_SECONDS)
 
     def sweep(self, present: Mapping[int, Sequence[int]]) -> None:
         """Take up the namespaces in ``present`` (inode -> pids) that hold a watched process, give
         up those that hold none any more.
         """
-        self._settle(self._survey(present))
+        self._settle(self._survey(present), self._held)
 
     def meet(self, pid: int) -> None:
         """Take up the namespace of a process that has just connected, without a sweep."""
@@ -126,10 +127,18 @@ class Namespaces:
                 found[inode] = Sight(first, self._left_alone([first, *rest]))
         return found
 
-    def _settle(self, found: Mapping[int, Sight]) -> None:
+    @property
+    def _held(self) -> set[int]:
+        return self._served.keys() | self._alone.keys()
+
+    def _settle(self, found: Mapping[int, Sight], held: Set[int]) -> None:
+        """Follow what a survey has found; ``held`` is what was there when it began.
+
+        What `meet` has taken up since may be younger than the survey: it stays.
+        """
         for inode, sight in found.items():
             self._place(inode, sight)
-        for inode in (self._served.keys() | self._alone.keys()) - found.keys():
+        for inode in held - found.keys():
             self._give_up(inode)
         for inode in self._unfit.keys() - found.keys():
             del self._unfit[inode]
@@ -182,9 +191,15 @@ class Namespaces:
             descriptor = namespaces.open_namespace(pid, inode)
         except OSError:
             return  # it ended meanwhile
-        netns = namespaces.within(descriptor, cookie_here)
+        try:
+            netns = namespaces.within(descriptor, cookie_here)
+            self._kernel.exclude(netns)
+        except OSError as error:
+            os.close(descriptor)
+            self._unfit[inode] = str(error)
+            return
+        self._unfit.pop(inode, None)
         self._alone[inode] = Namespace(inode, descriptor, netns)
-        self._kernel.exclude(netns)
 
     def _take_up(self, inode: int, pid: int) -> None:
         if len(self._served) >= MOST:
