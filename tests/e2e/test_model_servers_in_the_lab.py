@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.e2e.scenarios import CLIENTS, ENFORCE, REDACTED_RULE, curl, planted
 from tests.lab import Agent, Lab
+from tests.lab.network import RESOLVER, address4
 from tests.lab.patience import until
 
 SWEEP = 5.0
@@ -43,9 +44,9 @@ def server(lab: Lab, ports):
         process.wait()
 
 
-def answers(port: int) -> bool:
+def answers(port: int, address: str = "127.0.0.1") -> bool:
     with socket.socket() as sock:
-        return sock.connect_ex(("127.0.0.1", port)) == 0
+        return sock.connect_ex((address, port)) == 0
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +102,31 @@ def test_the_inventory_has_it_with_its_server(watching, ports):
     assert row["server"]["script"].endswith("/ollama.py")
     (state,) = [row for row in watching.objects("coverage") if row["service"] == "ollama"]
     assert state["state"] == "metadata only"
+
+
+def test_a_call_into_a_container_is_seen_on_both_sides(lab: Lab, watching, ports):
+    """The lab's namespace stands for a container's; its server is found there."""
+    address = address4(RESOLVER)
+    argv = [sys.executable, "-I", str(CLIENTS / "ollama.py"), address, str(ports[0])]
+    inside = ["nsenter", f"--net=/run/netns/{lab.name}", *argv]
+    container = lab.popen(inside, cgroup=watching.cgroup, stdin=-3)
+    seen: dict[str, Any] = {}
+
+    def look() -> bool:
+        pid, _ = call(watching, f"http://{address}:{ports[0]}/api/chat", ask("hello"))
+        until(lambda: connection(watching, pid) is not None, 0.7)
+        seen.update(connection(watching, pid) or {})
+        return bool(seen)
+
+    try:
+        assert until(lambda: answers(ports[0], address), 5)
+        assert until(look, SWEEP * 2)
+    finally:
+        container.kill()
+        container.wait()
+    assert (seen["service"], seen["destination"]["address"]) == ("ollama", address)
+    assert seen["server"]["pid"] == container.pid
+    assert seen["process"]["exe"].endswith("/curl")
 
 
 def test_another_port_is_nobodys(watching, ports):

@@ -67,10 +67,11 @@ def row(connection: Mapping[str, Any]) -> tuple[object, ...]:
     """Return the cells of one connection."""
     process = connection.get("process") or {}
     destination = connection.get("destination") or {}
+    server = called(connection["server"]) if connection.get("server") else None
     return (
         clock(connection.get("time")),
         connection.get("service") or "-",
-        connection.get("name") or destination.get("address") or "?",
+        connection.get("name") or server or destination.get("address") or "?",
         called(process),
         process.get("user") or process.get("uid", "?"),
         connection.get("calls"),
