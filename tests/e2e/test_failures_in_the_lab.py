@@ -11,11 +11,22 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgpack
 import pytest
-from tests.e2e.scenarios import CLOSED, ENFORCE, OPENAI, REDACTED_RULE, chat, curl, load, planted
+from tests.e2e.scenarios import (
+    CLOSED,
+    ENFORCE,
+    OPENAI,
+    REDACTED_RULE,
+    chat,
+    curl,
+    load,
+    planted,
+    sdk,
+)
 from tests.lab import Agent, Lab
 from tests.lab.agent import COMMANDS
 from tests.lab.patience import until
@@ -113,6 +124,30 @@ def test_closed_calls_are_refused_while_the_worker_hangs(lab: Lab, closed: Agent
     os.kill(worker, signal.SIGCONT) if worker in closed.pids["workers"] else None
     assert LAB_CA not in issuers(calls)
     assert SECRET not in json.dumps(lab.requests(at_least=1)) + json.dumps(lab.journal())
+    assert until(lambda: works(closed), 5)
+
+
+def test_no_protected_byte_leaves_whatever_a_worker_was_doing_when_it_died(
+    lab: Lab, closed: Agent, tmp_path: Path
+):
+    """It dies while one request comes in, while one answer streams, and between two calls."""
+    prompt = tmp_path / "prompt.json"
+    prompt.write_text(chat(f"{SECRET} and so on, " * 40_000))
+    slow_upload = ["--limit-rate", "300k", "-d", f"@{prompt}"]
+    clients = [
+        curl(OPENAI, None, "-H", "content-type: application/json", *slow_upload),
+        sdk("python", "openai", f"tell me slowly about {SECRET}", "--stream"),
+        curl(OPENAI, chat(f"with {SECRET}"), "--retry", "3", "--retry-all-errors"),
+    ]
+    (worker,) = closed.pids["workers"]
+    children = [lab.popen(argv, env=closed.trust_env(), cgroup=closed.cgroup) for argv in clients]
+    assert until(lambda: "slowly" in json.dumps(lab.journal()), 15)
+    os.kill(worker, signal.SIGKILL)
+    said = [child.communicate(timeout=30) for child in children]
+    assert "twenty" not in said[1][0], "the stream broke off"
+    assert said[2][0].endswith("\n200")
+    seen = json.dumps(lab.requests(at_least=1)) + json.dumps(lab.journal())
+    assert SECRET not in seen
     assert until(lambda: works(closed), 5)
 
 

@@ -7,7 +7,7 @@ import pytest
 from tests.inspection.samples import KEY, PYTHON
 from tests.providers import recorded
 
-from milecastle.inspection import Block, Context, Forward
+from milecastle.inspection import Block, Context, Forward, Reply
 from milecastle.model import RequestHead
 
 PLACEHOLDER = re.compile(r"\[LAB_KEY_[0-9a-f]{6}\]")
@@ -101,6 +101,20 @@ def test_a_codex_request_over_a_websocket_is_judged(converse):
     sent = message(type="response.create", model="gpt-5-codex", input=items)
     assert isinstance(converse("block", **CODEX).send(sent), Block)
     assert KEY.encode() not in converse("redact", **CODEX).send(sent).body
+
+
+def test_a_block_can_be_an_answer_and_the_session_goes_on(converse):
+    document = "version: 1\nmode: enforce\nrules:\n- id: s\n  action: block\n  style: message\n"
+    document += "  reason: keys stay at home\n  when: {finding: {category: secret}}\n"
+    inspection = converse(document=document, **CODEX)
+    answer = inspection.send(message(type="response.create", model="m", input=f"use {KEY}"))
+    assert isinstance(answer, Reply)
+    kinds = [json.loads(one)["type"] for one in answer.messages]
+    assert (kinds[0], kinds[-1]) == ("response.created", "response.completed")
+    assert b"keys stay at home" in answer.messages[-1]
+    ordinary = message(type="response.create", model="m", input="hello")
+    assert inspection.send(ordinary) == Forward(ordinary)
+    assert inspection.record(1_700_000_001.0)["verdict"]["action"] == "block"
 
 
 def test_gemini_live_is_judged_both_ways_and_refused_in_google_s_shape(converse):

@@ -4,7 +4,7 @@ Pure: bytes in, actions out. Who calls it decides nothing (the proxy with a live
 a recording), and it does nothing but decide: no socket, no file, no clock.
 """
 
-from milecastle.inspection.actions import Block, Chunk, Forward
+from milecastle.inspection.actions import Block, Chunk, Forward, Reply
 from milecastle.inspection.context import Context
 from milecastle.inspection.continuity import Continuity
 from milecastle.inspection.exchange import Inspection
@@ -19,5 +19,6 @@ __all__ = [
     "Forward",
     "Inspection",
     "Inspector",
+    "Reply",
     "attributes",
 ]

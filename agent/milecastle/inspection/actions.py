@@ -16,6 +16,13 @@ class Forward:
 
 
 @dataclass(frozen=True, slots=True)
+class Reply:
+    """Withhold a WebSocket's message and give its sender these; the session goes on."""
+
+    messages: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """Answer the client with this instead, in the provider's own shape."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from milecastle import providers
 from milecastle.detect import Unfinished
 from milecastle.inspection import coaching
-from milecastle.inspection.actions import Block, Chunk, Forward
+from milecastle.inspection.actions import Block, Chunk, Forward, Reply
 from milecastle.inspection.context import Context
 from milecastle.inspection.continuity import owner_of
 from milecastle.inspection.pseudonyms import Pseudonyms
@@ -261,7 +261,7 @@ class Inspection:
             self._session = SessionInspection(self, providers.open_session(self.format, self.head))
         return self._session is not None
 
-    def send(self, data: bytes) -> Forward | Block:
+    def send(self, data: bytes) -> Forward | Block | Reply:
         """Judge a message of the client. A Block's body is a message that tells it why."""
         assert self._session is not None, "converse() comes first"
         return self._session.send(data)
@@ -360,10 +360,7 @@ class Inspection:
         """Return the answer that tells the client why: the provider's error, or its assistant."""
         limited = verdict.applied is Action.LIMIT
         code, status = ("milecastle_limited", 429) if limited else ("milecastle_blocked", 403)
-        message = (
-            f"Blocked by milecastle rule {verdict.rule or 'on_failure'}: {verdict.reason} "
-            f"(exchange {self.context.exchange})"
-        )
+        message = self.told_why(verdict)
         if self._session is not None:
             told = providers.error_message(self.format, status=status, code=code, message=message)
             return Block(status, {}, told)
@@ -373,6 +370,11 @@ class Inspection:
         until = self._over.get(verdict.rule or "", 0.0) - self.context.started
         later = {"retry-after": str(max(1, int(until)))} if limited and until > 0 else {}
         return replace(block, headers={**block.headers, **FINAL, **later})
+
+    def told_why(self, verdict: Verdict) -> str:
+        """Return what a client is told of a verdict that stops a message."""
+        told = f"Blocked by milecastle rule {verdict.rule or 'on_failure'}: {verdict.reason}"
+        return f"{told} (exchange {self.context.exchange})"
 
     def _said(self, message: str) -> Block | None:
         """Return an assistant's answer that says this, where the format has one."""

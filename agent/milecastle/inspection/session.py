@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from milecastle import providers
 from milecastle.detect import StreamScanner, Unfinished
-from milecastle.inspection.actions import Block, Forward
+from milecastle.inspection.actions import Block, Forward, Reply
 from milecastle.inspection.pseudonyms import Restoring
 from milecastle.inspection.record import FINDINGS, MASKED
 from milecastle.inspection.replacing import (
@@ -86,7 +86,7 @@ class SessionInspection:
         inspection.exchange = self._session.asked
         return SessionInspection(inspection, self._session)
 
-    def send(self, data: bytes) -> Forward | Block:
+    def send(self, data: bytes) -> Forward | Block | Reply:
         """Judge a message of the client; none of it has left the host yet."""
         self._messages += 1
         self._inspection.told.request_bytes += len(data)
@@ -100,11 +100,25 @@ class SessionInspection:
         decision = self._judge("request", segments, findings)
         match decision.verdict.applied:
             case applied if applied.stops:
-                return self._inspection.refusal(decision.verdict)
+                return self._reply(decision.verdict) or self._inspection.refusal(decision.verdict)
             case applied if applied.edits:
                 return self._edited(data, decision, segments, findings)
             case _:
                 return Forward(data)
+
+    def _reply(self, verdict: Verdict) -> Reply | None:
+        """Return an assistant's answer that says why, where rule and format have it so."""
+        if verdict.style != "message":
+            return None
+        inspection = self._inspection
+        said = providers.spoken_messages(
+            inspection.format,
+            self._session.asked,
+            text=inspection.told_why(verdict),
+            mark=f"{inspection.context.exchange}{self._messages}",
+            at=int(inspection.context.started),
+        )
+        return Reply(said) if said else None
 
     def receive(self, data: bytes) -> Forward | Block:
         """Judge a message of the server; the client has not seen it yet."""

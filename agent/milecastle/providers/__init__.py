@@ -21,7 +21,7 @@ from milecastle.providers.recognition import promises_text, recognise
 from milecastle.providers.rewriting import rewrite
 from milecastle.providers.segments import segments
 from milecastle.providers.session import Session, has_session, open_session
-from milecastle.providers.speaking import spoken
+from milecastle.providers.speaking import spoken, spoken_messages
 from milecastle.providers.stream import Stream
 
 __all__ = [
@@ -44,4 +44,5 @@ __all__ = [
     "rewrite",
     "segments",
     "spoken",
+    "spoken_messages",
 ]

@@ -54,6 +54,18 @@ def spoken(
     return 200, {"content-type": kind}, body
 
 
+def spoken_messages(
+    wire: Format, exchange: Exchange, *, text: str, mark: str, at: int
+) -> tuple[bytes, ...]:
+    """Return an answer as a WebSocket's messages; none for formats that have no such words."""
+    speak = SOCKETS.get(wire.name)
+    if speak is None:
+        return ()
+    _, events = speak(Saying(text, exchange.request_model or "", mark, at, stream=True))
+    lines = events.split(b"\n")
+    return tuple(line[6:] for line in lines if line.startswith(b"data: "))
+
+
 def data(events: Iterable[Object], *, named: bool = False, end: bytes = b"") -> Answered:
     """Return server-sent events, with their types as names where the provider does that."""
     lines = [
@@ -253,4 +265,7 @@ SPEAKERS: Mapping[str, Callable[[Saying], Answered]] = {
     "ollama": ollama,
     "cohere-chat": cohere,
     "bedrock-converse": bedrock_converse,
+}
+SOCKETS: Mapping[str, Callable[[Saying], Answered]] = {
+    "openai-responses-socket": openai_responses,
 }

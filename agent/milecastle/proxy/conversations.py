@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from mitmproxy import http
 
-from milecastle.inspection import Block, Context
+from milecastle.inspection import Block, Context, Reply
 from milecastle.proxy import guard, passage
 from milecastle.proxy.guard import ForeseenError, guarded
 from milecastle.proxy.ledger import Ledger
@@ -42,10 +42,14 @@ class Conversations:
         way.said = True
         if len(message.content) > way.limit:
             raise ForeseenError("body_too_large")
-        judge = way.inspection.send if message.from_client else way.inspection.receive
+        inspection = way.inspection
+        judge = inspection.send if message.from_client else inspection.receive
         decision = judge(message.content)
         if isinstance(decision, Block):
             guard.sever(self, flow, decision)
+        elif isinstance(decision, Reply):
+            message.drop()
+            way.before = decision.messages
         else:
             way.before = decision.before
             if decision.body != message.content:
