@@ -3,6 +3,7 @@
 import asyncio
 import os
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 from tests.pods.cluster import EXAMPLES, NODE, running
@@ -15,6 +16,7 @@ from milecastle.daemon.peer import listen
 from milecastle.daemon.pods import Pods, question
 from milecastle.daemon.preparing import pods as prepared
 from milecastle.daemon.supervisor import confined
+from milecastle.host import Chronicle
 from milecastle.host.pods import ListedPod, PodTable
 from milecastle.model import Pod, Process
 from milecastle.settings import Kubernetes, Settings
@@ -185,8 +187,8 @@ def test_pods_that_ended_are_forgotten_in_the_end(monkeypatch):
 def test_a_pod_that_is_named_after_its_first_connection_is_still_named(kernel):
     table = PodTable()
     process = Process(7, "x", 0, cgroup=PATH, container="c", pod=Pod("u-3"))
-    attributor = Attributor(None, None, lambda _n: None, name_pod=table.complete)
-    attributor._identify = lambda *_args: (process, "/proc")
+    processes = SimpleNamespace(identify=lambda *_args: process)
+    attributor = Attributor(processes, Chronicle(), lambda _n: None, name_pod=table.complete)
     kernel.learn("198.51.100.5", 7, 60)
     kernel.connect("198.51.100.5")
     (flow,) = kernel.events()
@@ -197,6 +199,7 @@ def test_a_pod_that_is_named_after_its_first_connection_is_still_named(kernel):
     table.add(checked(rows.read(EXAMPLES[3].json())))
     assert attributor.recall(flow.cookie).process.pod.name == EXAMPLES[3].name
     assert attributor.recall(flow.cookie).process.pod.container == "main"
+    assert attributor.present(7, 0).pod.name == EXAMPLES[3].name
 
 
 @pytest.mark.root

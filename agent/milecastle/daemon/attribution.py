@@ -96,7 +96,7 @@ class Attributor:
     def present(self, pid: int, uid: int) -> Process | None:
         """Return a process as it is now."""
         process = self._processes.identify(pid, uid, time.monotonic_ns())
-        return self._recognise(process) if process else None
+        return self._name_pod(self._recognise(process)) if process else None
 
     def recall(self, cookie: int) -> Attribution | None:
         """Return what was found out about a connection, None if that is forgotten."""
