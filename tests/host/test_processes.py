@@ -102,6 +102,18 @@ def test_a_comm_with_parentheses_and_spaces_is_read_whole(tmp_path):
     assert (stat.comm, stat.ppid, stat.start_ticks) == ("a) b (c", 1, 4711)
 
 
+@pytest.mark.parametrize(("state", "flags", "ended"), [
+    ("R", 0x400000, False), ("Z", 0x40000C, True), ("R", 0x400004, True), ("S", 0x400100, False),
+])  # fmt: skip
+def test_a_process_that_is_on_its_way_out_has_ended(tmp_path, state, flags, ended):
+    """Its executable is gone already while it is called running still."""
+    folder = tmp_path / "7"
+    folder.mkdir()
+    fields = [state, "1", "1", "1", "0", "-1", str(flags), *["0"] * 12, "4711", "0"]
+    (folder / "stat").write_text("7 (bash) " + " ".join(fields))
+    assert ProcessTable(ExecutableHashes(), proc=tmp_path).stat(7).ended is ended
+
+
 @pytest.mark.parametrize("text", ["", "7", "7 (", "7 (x) S", "7 (x) S y " + "0 " * 30])
 def test_a_broken_stat_file_is_no_process(tmp_path, text):
     folder = tmp_path / "7"

@@ -50,7 +50,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--policy", type=Path, metavar="FILE", help="a policy (the shipped one)")
-    which.add_argument("--preset", choices=presets(), help="a preset that milecastle brings along")
+    which.add_argument(
+        "--preset", choices=presets(), metavar="NAME", help=f"a preset: {', '.join(presets())}"
+    )
     which.add_argument(
         "--live", metavar="URL",
         help="through the daemon, to this server (https://...); requests only",

@@ -29,6 +29,10 @@ STAT_BYTES = 4096
 ANCESTORS = 64
 ENDED = frozenset("ZX")
 """States of proc(5): zombie, dead."""
+PF_EXITING = 0x4
+"""Of the flags in /proc/PID/stat (linux/sched.h): it has given back its memory, and with that its
+executable and arguments, or is about to; it is called running still.
+"""
 GROUPS = 64
 STATUS_BYTES = 64 << 10
 UNSET_LOGINUID = (1 << 32) - 1
@@ -100,7 +104,8 @@ class ProcessTable:
             # comm may hold spaces and parentheses: it ends at the last one
             comm, rest = text[text.index("(") + 1 :].rsplit(")", 1)
             fields = rest.split()
-            return Stat(comm, int(fields[1]), int(fields[19]), fields[0] in ENDED)
+            ended = fields[0] in ENDED or bool(int(fields[6]) & PF_EXITING)
+            return Stat(comm, int(fields[1]), int(fields[19]), ended)
         except (OSError, ValueError, IndexError):
             return None
 
