@@ -141,6 +141,23 @@ async def test_a_bad_file_changes_nothing_and_is_reported_with_its_place(etc, in
     assert now.rules.problems == []
 
 
+async def test_a_folder_in_which_something_always_happens_delays_nothing(etc, in_force):
+    file = etc / "policy.yaml"
+    file.write_text("version: 1\n")
+    now = in_force(file)
+
+    async def busy():
+        while True:
+            (etc / "log").write_text("more")
+            await asyncio.sleep(0.005)
+
+    writer = asyncio.create_task(busy())
+    await asyncio.sleep(0.1)
+    file.write_text(BLOCKED)
+    await now.until("deepseek")
+    writer.cancel()
+
+
 def test_the_folders_that_matter(tmp_path):
     real = tmp_path / "real" / "sub"
     real.mkdir(parents=True)

@@ -18,6 +18,8 @@ from watchdog.observers.api import ObservedWatch
 
 SETTLE = 0.02
 """Seconds without another event before the file is read."""
+LATEST = 0.06
+"""Seconds after the first event at which it is read, though there may be others all the time."""
 READING = frozenset({"opened", "closed_no_write"})
 LINKS = 16
 """Symlinks on one path that are followed; the kernel's own limit is 40."""
@@ -32,6 +34,7 @@ class Watch(FileSystemEventHandler):
         self._paths = paths
         self._changed = changed
         self._pending: asyncio.TimerHandle | None = None
+        self._due = 0.0
         self._watched: dict[Path, ObservedWatch] = {}
         self._observer = Observer()
         self._follow()
@@ -50,11 +53,15 @@ class Watch(FileSystemEventHandler):
         self._observer.join(timeout=2)
 
     def _settle(self) -> None:
-        if self._pending is not None:
+        now = self._loop.time()
+        if self._pending is None:
+            self._due = now + LATEST
+        else:
             self._pending.cancel()
-        self._pending = self._loop.call_later(SETTLE, self._settled)
+        self._pending = self._loop.call_at(min(now + SETTLE, self._due), self._settled)
 
     def _settled(self) -> None:
+        self._pending = None
         self._follow()
         self._changed()
 

@@ -49,11 +49,13 @@ class When:
     passage: Test | None = None
     """What ``direction`` asks of a finding: that it stands in a tool call, or in a tool result."""
 
-    @property
-    def asks(self) -> frozenset[str]:
-        """The keys that it has, finding as one."""
+    asks: frozenset[str] = field(init=False, compare=False, repr=False)
+    """The keys that it has, finding as one."""
+
+    def __post_init__(self) -> None:
         others = {"finding": self.finding, "time": self.time}
-        return frozenset(self.subject) | {key for key, test in others.items() if test is not None}
+        keys = frozenset(self.subject) | {key for key, test in others.items() if test is not None}
+        object.__setattr__(self, "asks", keys)
 
 
 @dataclass(frozen=True, slots=True)

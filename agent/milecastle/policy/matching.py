@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from milecastle.model import Finding, Subject
 from milecastle.policy.columns import Column, bits
 from milecastle.policy.conditions import FINDING, PROCESS, SUBJECT, minute, passage
+from milecastle.policy.contradictions import OF_SERVICE
 from milecastle.policy.document import Rule
 
 VALUES = {
@@ -50,6 +51,8 @@ class Matcher:
             for key, value in VALUES.items()
             if (column := Column([rule.when.subject.get(key) for rule in rules])).asks
         ]
+        values = {VALUES[key] for key in OF_SERVICE}
+        self._service = [each for each in self._subject if each[0] in values]
         self._finding = [
             (condition.value, column)
             for key, condition in FINDING.items()
@@ -77,6 +80,13 @@ class Matcher:
             known = value(subject)
             if known is not None or not unknown_fits:
                 rules &= column.accepts(known)
+        return rules
+
+    def of_service(self, subject: Subject) -> int:
+        """Return the rules whose conditions on the service hold, whatever else they ask for."""
+        rules = self._all
+        for value, column in self._service:
+            rules &= column.accepts(value(subject))
         return rules
 
     def valid(self, now: float | None) -> int:

@@ -9,6 +9,9 @@ from fnmatch import translate
 LONGEST_VALUE = 4096
 """Characters of a value that are looked at. Paths end here, and no model's name is as long."""
 
+MOST_FOUND = 1024
+"""Words whose closest pattern is remembered; there are fewer services."""
+
 _WILD = re.compile(r"[*?\[]")
 _PIECES = re.compile(r"[*?]|\[.*\]|\[.*", re.DOTALL)
 """From the first bracket to the last is left out: where a set ends is `fnmatch`'s matter."""
@@ -65,7 +68,12 @@ class Closest[T]:
             reverse=True,
         )
         self._tests = [(any_of([pattern]), value) for pattern, value in self._rows]
+        self._found: dict[str, T | None] = {}
 
     def find(self, word: str) -> T | None:
         """Return the value of the closest pattern; None where none fits."""
-        return next((value for fits, value in self._tests if fits(word)), None)
+        if word not in self._found:
+            if len(self._found) >= MOST_FOUND:
+                self._found.clear()
+            self._found[word] = next((value for fits, value in self._tests if fits(word)), None)
+        return self._found[word]

@@ -27,7 +27,6 @@ from milecastle.model import (
 )
 from milecastle.policy.actions import Place, fitting
 from milecastle.policy.columns import bits
-from milecastle.policy.conditions import SUBJECT
 from milecastle.policy.contradictions import AT_CONNECT, OF_CALLER, OF_SERVICE
 from milecastle.policy.document import Document, Rule
 from milecastle.policy.explaining import Step, explain
@@ -102,15 +101,11 @@ class Policy:
             for way in ways
         }
         self._failing = {way: rules for way, rules in saying.items() if rules}
-        about_all = [rule for rule in self.rules if rule.when.finding is None]
-        self._lifting = [rule for rule in about_all if rule.exception]
+        about_all = mask_of(rule.when.finding is None for rule in self.rules)
+        kernel_s = mask_of(rule.when.asks <= OF_SERVICE | OF_CALLER for rule in self.rules)
+        self._lifting = about_all & mask_of(rule.exception is not None for rule in self.rules)
         self._refusing = [
-            rule
-            for action in (Action.REFUSE, Action.BLOCK)
-            for rule in about_all
-            if rule.action is action
-            and rule.mode == "enforce"
-            and rule.when.asks <= OF_SERVICE | OF_CALLER
+            about_all & kernel_s & enforced[action] for action in (Action.REFUSE, Action.BLOCK)
         ]
         services, failure = document.services, document.on_failure
         self._standings = Closest(
@@ -174,17 +169,10 @@ class Policy:
 
         None of them where an exception (valid at ``now``, Unix seconds) may lift it for somebody.
         """
-        given = Subject(service.id, service.category, self.standing(service))
-
-        def holds(rule: Rule) -> bool:
-            """Whether all that the rule asks of the service holds."""
-            tests = ((key, rule.when.subject.get(key)) for key in OF_SERVICE)
-            return all(test.holds(SUBJECT[key].value(given)) for key, test in tests if test)
-
-        lifted = (rule.exception for rule in self._lifting if holds(rule))
-        if any(exception and exception.expires > now for exception in lifted):
+        fitting = self._matcher.of_service(self._caller(service, None))
+        if fitting & self._lifting & self._matcher.valid(now):
             return []
-        return list(filter(holds, self._refusing))
+        return [self.rules[number] for rules in self._refusing for number in bits(fitting & rules)]
 
     def must_inspect(self, service: Service | None, process: Process | None = None) -> bool:
         """Tell whether a connection is refused rather than passed on without a look inside."""
