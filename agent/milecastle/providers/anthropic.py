@@ -132,7 +132,7 @@ def event(answer: Answer, name: str, value: Json) -> None:
     elif kind == "error":
         read_error(answer, body.get("error"))
         answer.repeat("text", answer.error_message or "", "/error/message")
-    elif kind == "completion":
+    elif kind == "completion" or "completion" in body:  # on Bedrock it says no type
         _completion(answer, body)
     elif kind != "ping":
         for leaf in unclaimed(value, ()):

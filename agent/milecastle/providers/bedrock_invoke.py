@@ -86,7 +86,7 @@ def answered(model: str | None, body: dict[str, Json]) -> Dialect:
     for key, spoken in ANSWERS.items():
         if key in body:
             return spoken
-    keys = dict.fromkeys(("messages", "prompt"))
+    keys = dict.fromkeys(("messages", "prompt") if "generation_id" not in body else ("message",))
     return family(model, keys)
 
 

@@ -20,6 +20,7 @@ from milecastle.providers.typed import first, items, mapping, string, word
 
 REASONING = ("reasoning_content", "reasoning", "thinking")
 """Where hosts put a model's reasoning beside its ``content``."""
+REASONS = ("finish_reason", "finishReason", "stop_reason")
 ANSWERING = ("tool", "function")
 """Roles that give a tool's result."""
 PLAIN = frozenset({"role", "content"})
@@ -121,7 +122,7 @@ def response(answer: Answer, document: Json) -> None:
             answer.put(number, part, choice=index)
         if text := string(told.get("text")):  # a completion, answered to a chat
             answer.put("text", Part("text", text, f"/choices/{position}/text"), choice=index)
-        answer.finish(first(told, "finish_reason", "finishReason"), index)
+        answer.finish(first(told, *REASONS), index)
     answer.leave_over(document)
 
 
@@ -159,14 +160,25 @@ def event(answer: Answer, name: str, value: Json) -> None:
         index = _index(told, position)
         if delta := mapping(told.get("delta")):
             read_delta(answer, delta, index, f"/choices/{position}/delta")
-        elif message := mapping(told.get("message")):  # the last chunk of some hosts
-            for part in message_parts(message, f"/choices/{position}/message"):
-                answer.repeat(part.kind, part.text, part.place)
+        if message := mapping(told.get("message")):
+            _message_of_stream(answer, message, index, f"/choices/{position}/message", delta)
         if text := string(told.get("text")):
             grows = answer.open("text", "text", f"/choices/{index}/text", choice=index)
             answer.grow(grows, text, f"/choices/{position}/text")
-        if (reason := first(told, "finish_reason", "finishReason")) is not None:
-            answer.finish(reason, index)
+        answer.finish(first(told, *REASONS), index)
+
+
+def _message_of_stream(
+    answer: Answer, message: dict[str, Json], index: int, place: str, delta: dict[str, Json]
+) -> None:
+    """Take a message in a chunk: what was said so far, or (Mistral on Bedrock) a piece of it."""
+    known = answer.message(index).parts.get("content")
+    told = "".join(known.chunks) if known else ""
+    if delta or (told and told == string(message.get("content"))):
+        for part in message_parts(message, place):
+            answer.repeat(part.kind, part.text, part.place)
+    else:
+        read_delta(answer, message, index, place)
 
 
 def read_delta(answer: Answer, delta: dict[str, Json], index: int, place: str) -> None:

@@ -21,7 +21,7 @@ FIELDS: Mapping[str, Fields] = {
         reasons=_CHOICE,
         error="openai",
     ),
-    "openai-embeddings": Fields(asks=("input",), error="openai"),
+    "openai-embeddings": Fields(asks=("input", "inputs/*/content", "inputs"), error="openai"),
     "openai-moderations": Fields(asks=("input",), error="openai"),
     "openai-images": Fields(
         asks=("prompt",),
@@ -37,7 +37,7 @@ FIELDS: Mapping[str, Fields] = {
         error="openai",
     ),
     "rerank": Fields(
-        asks=("query", "documents", "instruction"),
+        asks=("query", "documents", "instruction", "passages"),
         answers=("results/*/document", "data/*/document"),
         usages=("usage", "meta/billed_units", "meta/tokens"),
     ),
@@ -170,6 +170,15 @@ FIELDS: Mapping[str, Fields] = {
         asks=("text_prompts", "prompt", "negative_prompt"),
         media=("artifacts/*/base64", "images", "image", "init_image"),
         error="aws",
+    ),
+    "cloudflare": Fields(  # Workers AI
+        asks=("prompt", "text", "query", "texts"),
+        messages=("messages",),
+        answers=("result/response", "result/summary", "result/translated_text", "result/text"),
+        grows=("response",),
+        media=("result/image", "image"),
+        usages=("usage", "result/usage"),
+        tools=True,
     ),
     "search": Fields(  # Tavily, Exa, Brave: what an agent asks the web, and what it reads there
         asks=("query", "q", "question", "urls", "url"),

@@ -56,7 +56,7 @@ def _row(
 _AZURE = r"/deployments/(?P<model>[^/]+)"
 _CHATGPT = r"(?:chatgpt|openai)\.com$"
 _THREAD = r"/threads/(?P<conversation>[^/]+)"
-_GEMINI = r"/(?:models|tunedModels|publishers/[^/]+/models)/(?P<model>[^/:]+)"
+_GEMINI = r"/(?:models|tunedModels|endpoints|publishers/[^/]+/models)/(?P<model>[^/:]+)"
 _BEDROCK = r"^/model/(?P<model>[^/]+)"
 _WATSONX = r"(?:^|\.)ml\.cloud\.ibm\.com$|watsonx|cloud\.ibm\.com$"
 _COHERE = r"cohere\.(?:com|ai)$"
@@ -237,7 +237,9 @@ ROWS: tuple[Row, ...] = (
         r"^/v1/(?:summarize|classify|tokenize|detokenize)$",
         _COHERE,
     ),
-    _row("rerank", "rerank", r"/rerank$", everywhere=True),
+    _row("rerank", "rerank", r"/rerank(?:ing)?$", everywhere=True),
+    _row("openai-chat", "chat", r"/serving-endpoints/(?P<model>[^/]+)/invocations$"),
+    _row("cloudflare", "chat", r"/accounts/[^/]+/ai/run/(?P<model>.+)$"),
     # others with a grammar of their own
     _row("openai-chat", "chat", r"/ml/v\d[^/]*/text/chat(?P<streams>_stream)?$"),
     _row(

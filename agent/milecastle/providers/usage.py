@@ -48,6 +48,7 @@ NAMES: dict[str, str] = {
     "inputTokenCount": "input_tokens",
     "outputTokenCount": "output_tokens",
     "inputTextTokenCount": "input_tokens",
+    "tokenCount": "output_tokens",
     "prompt_token_count": "input_tokens",
     "generation_token_count": "output_tokens",
     # Ollama, watsonx, Aleph Alpha, Replicate, others
