@@ -121,14 +121,14 @@ class Agent:
         (shown,) = self.objects("show", session)
         return list(shown["exchanges"])
 
-    def exchanges_of(self, pid: int, wait: float = 5.0) -> list[dict[str, Any]]:
-        """Return the exchanges of the sessions of one process, waiting for the first."""
+    def exchanges_of(self, pid: int, wait: float = 5.0, count: int = 1) -> list[dict[str, Any]]:
+        """Return the exchanges of the sessions of one process, waiting for so many."""
         found: list[dict[str, Any]] = []
 
         def look() -> bool:
             mine = [s["id"] for s in self.sessions() if s["process"]["pid"] == pid]
             found[:] = [exchange for session in mine for exchange in self.show(session)]
-            return bool(found)
+            return len(found) >= count
 
         until(look, wait)
         return found

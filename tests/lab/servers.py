@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.lab import cgroups, node
+from tests.lab import cgroups
 from tests.lab.certificates import Authority
 from tests.lab.network import RESOLVER, address4, address6
 from tests.lab.patience import until
@@ -29,10 +29,8 @@ READY_SECONDS = 15.0
 JOURNAL_LENGTH = 20_000
 """Entries that aimock keeps."""
 
-AIMOCK = (
-    *("node", str(node.AIMOCK), "--log-level", "warn", "--fixtures", str(FIXTURES)),
-    *("--journal-max", str(JOURNAL_LENGTH), "--port"),
-)
+STAND_IN = Path(__file__).with_name("stand_in.mjs")
+AIMOCK = ("node", str(STAND_IN), str(FIXTURES), str(JOURNAL_LENGTH))
 
 type Knock = Callable[[str, int], bool]
 

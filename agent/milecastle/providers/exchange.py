@@ -46,7 +46,9 @@ def _parse(wire: Format, head: RequestHead, body: bytes, known: Known | None) ->
 def open_stream(exchange: Exchange, head: ResponseHead) -> Stream:
     """Return the reader of an answer that is still to come."""
     framing = framing_for(exchange, head)
-    return Stream(Answer(exchange), framing, head, dialect(exchange.format))
+    answer = Answer(exchange)
+    answer.conversation = head.headers.get("mcp-session-id")  # given with the answer to initialize
+    return Stream(answer, framing, head, dialect(exchange.format))
 
 
 def is_stream(exchange: Exchange, head: ResponseHead) -> bool:
