@@ -85,12 +85,6 @@ def add(options: argparse.Namespace, terminal: Terminal) -> int:
     return faults.FINE
 
 
-def list_arguments(parser: argparse.ArgumentParser) -> None:
-    """Read the arguments of ``canary list``."""
-    json_option(parser, "one JSON object a line")
-    keeping.state_option(parser)
-
-
 def show(options: argparse.Namespace, terminal: Terminal) -> int:
     """Print every canary."""
     found = [
@@ -117,31 +111,18 @@ def told(text: str) -> dict[str, Any]:
         return {"token": "?", "made": None, "note": "a file that was changed by hand"}
 
 
-def remove_arguments(parser: argparse.ArgumentParser) -> None:
-    """Read the arguments of ``canary remove``."""
-    json_option(parser)
-    parser.add_argument("name", type=keeping.named, metavar="NAME")
-    keeping.state_option(parser)
-
-
 def remove(options: argparse.Namespace, terminal: Terminal) -> int:
     """Look for a canary no longer."""
     file = keeping.folder(options, FOLDER) / f"{options.name}.yaml"
-    if not file.exists():
-        raise InputError(f"there is no canary {options.name}: 'milecastle canary list' tells")
-    file.unlink()
-    keeping.reloaded(options.run_dir)
-    if options.json:
-        terminal.json({"name": options.name})
-    else:
-        terminal.line(f"{options.name} is not looked for any more")
-    return faults.FINE
+    return keeping.remove(options, terminal, file, f"canary {options.name}")
 
 
 VERBS = {
     "canary add": Verb(
         add_arguments, add, "  sudo milecastle canary add payroll --note 'system prompt of payroll'"
     ),
-    "canary list": Verb(list_arguments, show, "  sudo milecastle canary list"),
-    "canary remove": Verb(remove_arguments, remove, "  sudo milecastle canary remove payroll"),
+    "canary list": Verb(keeping.list_arguments, show, "  sudo milecastle canary list"),
+    "canary remove": Verb(
+        keeping.remove_arguments, remove, "  sudo milecastle canary remove payroll"
+    ),
 }

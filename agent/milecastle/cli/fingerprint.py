@@ -114,12 +114,6 @@ def host_key(state: Path) -> bytes:
     return key
 
 
-def list_arguments(parser: argparse.ArgumentParser) -> None:
-    """Read the arguments of ``fingerprint list``."""
-    json_option(parser, "one JSON object a line")
-    keeping.state_option(parser)
-
-
 def show(options: argparse.Namespace, terminal: Terminal) -> int:
     """Print every index."""
     found = [told(file) for file in sorted(keeping.folder(options, FOLDER).glob("*.idx"))]
@@ -154,34 +148,18 @@ def row(index: dict[str, Any]) -> tuple[object, ...]:
     )
 
 
-def remove_arguments(parser: argparse.ArgumentParser) -> None:
-    """Read the arguments of ``fingerprint remove``."""
-    json_option(parser)
-    parser.add_argument("name", type=keeping.named, metavar="NAME")
-    keeping.state_option(parser)
-
-
 def remove(options: argparse.Namespace, terminal: Terminal) -> int:
     """Look for the passages of a folder no longer."""
     file = keeping.folder(options, FOLDER) / f"{options.name}.idx"
-    if not file.exists():
-        raise InputError(f"there is no index {options.name}: 'milecastle fingerprint list' tells")
-    file.unlink()
-    file.with_suffix(".json").unlink(missing_ok=True)
-    keeping.reloaded(options.run_dir)
-    if options.json:
-        terminal.json({"name": options.name})
-    else:
-        terminal.line(f"{options.name} is not looked for any more")
-    return faults.FINE
+    return keeping.remove(options, terminal, file, f"index {options.name}")
 
 
 VERBS = {
     "fingerprint add": Verb(
         add_arguments, add, "  sudo milecastle fingerprint add /srv/plans --name plans"
     ),
-    "fingerprint list": Verb(list_arguments, show, "  sudo milecastle fingerprint list"),
+    "fingerprint list": Verb(keeping.list_arguments, show, "  sudo milecastle fingerprint list"),
     "fingerprint remove": Verb(
-        remove_arguments, remove, "  sudo milecastle fingerprint remove plans"
+        keeping.remove_arguments, remove, "  sudo milecastle fingerprint remove plans"
     ),
 }

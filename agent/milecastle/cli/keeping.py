@@ -10,8 +10,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from milecastle.cli.command import json_option
 from milecastle.cli.control import Control
-from milecastle.cli.faults import InputError, NoDaemonError
+from milecastle.cli.faults import FINE, InputError, NoDaemonError
+from milecastle.cli.terminal import Terminal
 
 STATE_DIR = Path("/var/lib/milecastle")
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?")
@@ -63,6 +65,33 @@ def reloaded(run_dir: Path) -> bool:
     except NoDaemonError:
         return False
     return True
+
+
+def list_arguments(parser: argparse.ArgumentParser) -> None:
+    """Read the arguments of a command that lists what is kept."""
+    json_option(parser, "one JSON object a line")
+    state_option(parser)
+
+
+def remove_arguments(parser: argparse.ArgumentParser) -> None:
+    """Read the arguments of a command that removes one thing that is kept."""
+    json_option(parser)
+    parser.add_argument("name", type=named, metavar="NAME")
+    state_option(parser)
+
+
+def remove(options: argparse.Namespace, terminal: Terminal, file: Path, what: str) -> int:
+    """Remove a file that may be there, with what was noted beside it, and tell the daemon."""
+    if not file.exists():
+        raise InputError(f"there is no {what}: the command 'list' tells which there are")
+    file.unlink()
+    file.with_suffix(".json").unlink(missing_ok=True)
+    reloaded(options.run_dir)
+    if options.json:
+        terminal.json({"name": options.name})
+    else:
+        terminal.line(f"{options.name} is not looked for any more")
+    return FINE
 
 
 def write(file: Path, pieces: Iterable[bytes]) -> int:
