@@ -208,3 +208,20 @@ def test_a_key_file_and_a_way_out_are_seen_word_by_word_too(world):
     exchange.respond(JSON)
     exchange.response(completion(None, tool_calls=[post]))
     assert "reads-then-sends" in rules(exchange, "response")
+
+
+def test_the_turns_of_a_websocket_are_one_conversation(world):
+    def turn(inspection, command):
+        arguments = json.dumps({"command": command})
+        item = {"type": "function_call", "name": "shell", "call_id": "c1", "arguments": arguments}
+        said = {"type": "response.output_item.done", "output_index": 0, "item": item}
+        over = {"type": "response.done", "response": {"id": "r", "status": "completed"}}
+        for message in (said, over):
+            inspection.receive(json.dumps(message).encode())
+        return rules(inspection, "response")
+
+    exchange = world(path="/v1/realtime")
+    assert exchange.converse()
+    assert turn(exchange, READ) == ["credential-file"]
+    following = exchange.turn(Context("02EXCHANGE", 1_700_000_002.0, 7, PYTHON))
+    assert "reads-then-sends" in turn(following, POST)

@@ -99,12 +99,20 @@ class Continuity:
     # --- calls in a row --------------------------------------------------------------------
 
     def called(
-        self, engine: Engine, exchange: Exchange, calls: Sequence[Segment], owner: str
+        self,
+        engine: Engine,
+        exchange: Exchange,
+        calls: Sequence[Segment],
+        owner: str,
+        line: str = "",
     ) -> list[Finding]:
-        """Return findings in new calls that send what an earlier one of the conversation read."""
+        """Return findings in new calls that send what an earlier one of the conversation read.
+
+        ``line`` names a connection that holds one conversation (a WebSocket).
+        """
         if not any(each.provenance == "tool_call" for each in calls):
             return []
-        before = conversations(exchange, owner)
+        before = conversations(exchange, owner, line)
         opened = next((self._opened[each] for each in before if each in self._opened), "")
         history = earlier(exchange, calls)
         new = argv.whole(calls)
@@ -154,11 +162,10 @@ def owner_of(process: Process | None) -> str:
     return f"{process.uid} {process.client or process.script or process.exe or process.comm}"[:300]
 
 
-def conversations(exchange: Exchange, owner: str) -> list[tuple[str, str]]:
+def conversations(exchange: Exchange, owner: str, line: str) -> list[tuple[str, str]]:
     """Return the ids under which earlier exchanges of the conversation were remembered."""
-    if exchange.conversation_id:
-        return [(owner, exchange.conversation_id)]
-    return [(owner, "mcp")] if exchange.format == "mcp" else []
+    program = "mcp" if exchange.format == "mcp" and not exchange.conversation_id else ""
+    return [(owner, each) for each in (exchange.conversation_id, line, program) if each]
 
 
 def earlier(exchange: Exchange, calls: Sequence[Segment]) -> Iterator[Segment]:

@@ -238,9 +238,10 @@ class Inspection:
 
     def called(self, exchange: Exchange, calls: Sequence[Segment]) -> list[Finding]:
         """Return what is wrong with new calls after those that the conversation made before."""
-        owner = owner_of(self.context.process)
+        owner, cookie = owner_of(self.context.process), self.context.cookie
+        line = f"connection {cookie}" if self._session is not None and cookie is not None else ""
         engine = self.inspector.engine
-        return self.inspector.continuity.called(engine, exchange, calls, owner)
+        return self.inspector.continuity.called(engine, exchange, calls, owner, line)
 
     def feed(self, data: bytes) -> Chunk:
         """Read the next bytes of a streamed answer; return those that may go on."""
