@@ -78,7 +78,7 @@ class Pod:
     namespace: str | None = None
     name: str | None = None
     """None, as all that follows, where neither kubelet nor API server told of the pod."""
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     container: str | None = None
     """The container's name in the pod's specification."""
 

@@ -15,10 +15,20 @@ from milecastle.daemon.checkpoint import open_unix
 from milecastle.daemon.peer import listen
 from milecastle.daemon.pods import Pods, question
 from milecastle.daemon.preparing import pods as prepared
+from milecastle.daemon.recording import attribution_record
 from milecastle.daemon.supervisor import confined
 from milecastle.host import Chronicle
 from milecastle.host.pods import ListedPod, PodTable
-from milecastle.model import Pod, Process
+from milecastle.model import (
+    Attribution,
+    Connection,
+    Endpoint,
+    Grade,
+    Pod,
+    Process,
+    Standing,
+)
+from milecastle.proxy.link import read_process
 from milecastle.settings import Kubernetes, Settings
 
 PATH = EXAMPLES[3].path("main")
@@ -235,3 +245,14 @@ async def test_the_process_as_it_is_run_tells_of_every_pod(tmp_path, kind):
             sock.close()
             ended = await asyncio.to_thread(child.wait, 5)
     assert ended == 0, "it ends with the daemon"
+
+
+def test_what_a_worker_is_told_of_a_process_holds_its_pod():
+    pod = Pod("u-1", "burstable", "shop", "web-1", {"app": "web"}, "main")
+    process = Process(7, "x", 0, cgroup=PATH, container="c", runtime="cri-o", pod=pod)
+    connection = Connection(1, Endpoint("198.51.100.5", 443), 1, 1, 7, 1)
+    known = Attribution(connection, process, "openai", Grade.EXACT, "kernel")
+    for _ in range(2):  # the second one is remembered
+        record = attribution_record(known, Standing.TOLERATED)
+        (frame,) = wire.Decoder().feed(wire.encode(wire.Frame(1, "ok", {"result": record})))
+        assert read_process(frame.body["result"]) == process

@@ -84,7 +84,7 @@ def call_of(node: Agent, pod: Example, text: str) -> subprocess.CompletedProcess
 def test_a_pod_is_known_by_its_namespace_name_and_labels(lab: Lab, node: Agent):
     pod = EXAMPLES[2]
     done = call_of(node, pod, f"my key is {SECRET}")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr + node.log()
     process = node.sessions()[0]["process"]
     assert process["container"] == pod.containers["main"]
     assert process["runtime"] == pod.runtime
@@ -121,7 +121,7 @@ def test_while_the_api_server_fails_the_last_list_counts_and_status_says_so(
     assert until(lambda: "503" in str(node.status()["kubernetes"]["fault"]), 10)
     assert any("known by their uid alone" in one for one in node.status()["degraded"])
     done = call_of(node, EXAMPLES[6], "hello")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr + node.log()
     assert node.sessions()[0]["process"]["pod"]["name"] == EXAMPLES[6].name
     cluster.cluster.status = 200
     assert until(lambda: node.status()["kubernetes"]["fault"] is None, 20)
@@ -165,7 +165,7 @@ def test_two_namespaces_and_a_container_are_intercepted_and_a_third_is_left_alon
                 env={**os.environ, **env},
                 capture_output=True, text=True, timeout=30, check=False,
             )  # fmt: skip
-            assert done.returncode == 0, done.stderr
+            assert done.returncode == 0, done.stderr + node.log()
 
         asked = {request["client"]: json.dumps(request) for request in lab.requests(at_least=4)}
         assert set(asked) == {network.address6(0xA0 + number) for number in range(4)}, (
