@@ -154,7 +154,7 @@ def phrases():
 
     for label, section in ((1, "attacks"), (0, "ordinary")):
         for texts in book[section].values():
-            drawn = [styled(filled(draw.choice(texts))) for _ in range(PER_KIND)]
+            drawn = [styled(chosen(filled(draw.choice(texts)))) for _ in range(PER_KIND)]
             found += [(text, label) for text in dict.fromkeys(drawn)]
         for language in book["languages"].values():
             drawn = [chosen(draw.choice(language[section])) for _ in range(PER_KIND // 2)]

@@ -46,6 +46,11 @@ def test_a_finding_shows_none_of_what_it_found():
     assert finding.owasp == ("LLM02",)
 
 
+def test_a_full_name_at_the_domain_of_examples_stands_for_a_person():
+    (finding,) = personal("ask marianne.falkenberg@example.org, not sales@example.org")
+    assert finding.rule == "email-address"
+
+
 @pytest.mark.parametrize(
     "text",
     [
