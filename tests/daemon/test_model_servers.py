@@ -9,7 +9,8 @@ import pytest
 from milecastle.daemon import model_servers
 from milecastle.daemon.model_servers import ModelServers
 from milecastle.host import netns_cookie
-from milecastle.host.listeners import ListeningSocket
+from milecastle.host.holders import Search
+from milecastle.host.sockdiag import ListeningSocket
 from milecastle.kernel import Flow, Outcome, Reason
 from milecastle.model import Process
 
@@ -32,7 +33,8 @@ def made(kernel, services, monkeypatch):
     def make(port=11434, process=WEB, address="0.0.0.0", intercepted=()):
         sockets = [ListeningSocket(address, port, 7)]
         monkeypatch.setattr(model_servers, "look", lambda _ns: (sockets, frozenset({NEAR})))
-        monkeypatch.setattr(model_servers.listeners, "owners", lambda _new: {7: os.getpid()})
+        found = Search({7: (os.getpid(),)})
+        monkeypatch.setattr(model_servers, "holders", lambda _new: found)
         return ModelServers(kernel, services, lambda *_: process, list, intercepted)
 
     return make
@@ -115,10 +117,10 @@ async def test_owners_are_looked_for_in_a_fiftieth_of_the_time(made, own, monkey
     def slow(new):
         scans.append(set(new))
         time.sleep(0.02)
-        return {}
+        return Search()
 
     servers = made()
-    monkeypatch.setattr(model_servers.listeners, "owners", slow)
+    monkeypatch.setattr(model_servers, "holders", slow)
     await servers.sweep()
     sockets = [ListeningSocket("127.0.0.1", 11434, inode) for inode in (7, 8)]
     monkeypatch.setattr(model_servers, "look", lambda _ns: (sockets, frozenset()))

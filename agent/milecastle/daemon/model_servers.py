@@ -20,8 +20,8 @@ import psutil
 
 from milecastle.catalogue import LOCAL, LOCAL_AI, Catalogue
 from milecastle.daemon.namespaces import Namespace
-from milecastle.host import listeners, namespaces, netns_cookie
-from milecastle.host.listeners import ListeningSocket
+from milecastle.host import holders, namespaces, netns_cookie, sockdiag
+from milecastle.host.sockdiag import ListeningSocket
 from milecastle.kernel import Flow, Kernel
 from milecastle.kernel.layout import LOCALS
 from milecastle.model import Process
@@ -148,13 +148,13 @@ class ModelServers:
         began = time.monotonic()
         if not new or began < self._rested:
             return
-        owners = await asyncio.to_thread(listeners.owners, new)
+        owners = (await asyncio.to_thread(holders, new)).holders
         self._rested = began + (time.monotonic() - began) * REST
         for inode in new:
-            view.known[inode] = self._recognise(present[inode], owners.get(inode))
+            view.known[inode] = self._recognise(present[inode], owners.get(inode, ()))
 
-    def _recognise(self, port: int, pid: int | None) -> Server | None:
-        process = self._process(pid) if pid else None
+    def _recognise(self, port: int, pids: Sequence[int]) -> Server | None:
+        process = self._process(pids[0]) if pids else None
         client = process.client if process else None
         known = self._catalogue.services
         service = known.get(client) or known.get(f"{client}-proxy") if client else None
@@ -200,8 +200,8 @@ def look(descriptor: int | None) -> tuple[list[ListeningSocket], frozenset[str]]
     """Return sockets and addresses of a namespace, of the daemon's own without a descriptor."""
 
     def here() -> tuple[list[ListeningSocket], frozenset[str]]:
-        found = [one for one in listeners.listening() if one.port not in (80, 443)]
-        return found, listeners.addresses() if found else frozenset()
+        found = [one for one in sockdiag.listening() if one.port not in (80, 443)]
+        return found, namespaces.addresses() if found else frozenset()
 
     return here() if descriptor is None else namespaces.within(descriptor, here)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import ipaddress
 import os
 import socket
 import struct
@@ -15,12 +16,15 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 SIOCGIFFLAGS = 0x8913
 IFF_UP = 1
 
 
 PIDS = 256
 """Most pids of one namespace that are remembered."""
+MOST_ADDRESSES = 256
 
 
 def of_processes(own: int | None, proc: Path = Path("/proc")) -> dict[int, list[int]]:
@@ -83,3 +87,15 @@ def loopback_is_up() -> bool:
             return False
     flags: int = struct.unpack("16xH14x", answer)[0]
     return bool(flags & IFF_UP)
+
+
+def addresses() -> frozenset[str]:
+    """Return the addresses of this thread's network namespace, but for loopback."""
+    found: set[str] = set()
+    for interface in psutil.net_if_addrs().values():
+        for one in interface:
+            if one.family in (socket.AF_INET, socket.AF_INET6) and len(found) < MOST_ADDRESSES:
+                address = one.address.partition("%")[0]
+                if not ipaddress.ip_address(address).is_loopback:
+                    found.add(address)
+    return frozenset(found)
