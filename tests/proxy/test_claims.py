@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from milecastle.catalogue import clients
+from milecastle.proxy import claims
 from milecastle.proxy.claims import Claims
 
 CLAIMS = Claims(clients.shipped(), b"k" * 32)
@@ -46,6 +47,15 @@ def token(**claims):
 )  # fmt: skip
 def test_the_kind_of_account_shows_in_the_credential(asked, kind):
     assert account(**asked)["kind"] == kind
+    fields = {name.replace("_", "-"): value for name, value in asked.items()}
+    assert claims.kind(HOST, "/v1/x", fields) == kind
+
+
+def test_the_kind_is_told_by_a_request_s_head_alone():
+    assert claims.kind(HOST, "/v1/x", {}) == ""
+    own = {"authorization": "Bearer sk-x", "openai-organization": "user-x1"}
+    assert claims.kind(HOST, "/v1/x", own) == "personal"
+    assert claims.kind("api.business.githubcopilot.com", "/x", {}) == "business"
 
 
 def test_a_key_in_the_query_is_a_key():

@@ -48,6 +48,14 @@ async def test_an_exchange_goes_through_and_is_recorded():
         assert len(record["exchange"]) == 26
 
 
+async def test_an_inspection_is_told_which_kind_of_account_is_used():
+    async with lab() as gate:
+        await gate.call(headers={"Authorization": "Bearer sk-proj-x"})
+        await gate.call()
+        accounts = [each.context.account for each in gate.script.inspections]
+        assert accounts == ["project_key", ""]
+
+
 async def test_exchanges_share_a_connection_and_its_look_up():
     async with lab() as gate:
         reader, writer = await gate.connect()

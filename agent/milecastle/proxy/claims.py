@@ -93,19 +93,9 @@ class Claims:
         self, host: str, path: str, asked: Mapping[str, str], answered: Mapping[str, str]
     ) -> dict[str, str] | None:
         """Return kind, fingerprint and organisation of the account, None where nothing shows."""
-        used = credential(path, asked)
-        said = (fields.get(name, "") for fields in (answered, asked) for name in ORGANISATIONS)
-        organisation = next(filter(None, said), "")[:128]
-        plan = PLANS.search(host)
-        if plan:
-            kind = plan[1]
-        elif used and used.kind == "subscription":
-            kind = used.kind
-        elif organisation:
-            kind = "personal" if organisation.startswith("user-") else "organisation"
-        elif used:
-            kind = used.kind
-        else:
+        used, organisation = credential(path, asked), organisation_of(answered, asked)
+        kind = kind_of(host, used, organisation)
+        if not kind:
             return None
         lasting = used.lasting if used else ""
         mark = self.fingerprint(lasting) if lasting else ""
@@ -115,6 +105,26 @@ class Claims:
         """Return 16 hexadecimal digits that stand for a credential on this host."""
         message = b"account\0" + secret.encode(errors="replace")
         return hmac.new(self._key, message, hashlib.sha256).hexdigest()[:16]
+
+
+def kind(host: str, path: str, asked: Mapping[str, str]) -> str:
+    """Return the kind of account that a request uses, as far as its head shows; else nothing."""
+    return kind_of(host, credential(path, asked), organisation_of(asked))
+
+
+def kind_of(host: str, used: Credential | None, organisation: str) -> str:
+    """Return what an account is: by the plan, then the organisation, then the credential."""
+    if plan := PLANS.search(host):
+        return plan[1]
+    if organisation and not (used and used.kind == "subscription"):
+        return "personal" if organisation.startswith("user-") else "organisation"
+    return used.kind if used else ""
+
+
+def organisation_of(*heads: Mapping[str, str]) -> str:
+    """Return the organisation that the first of these heads names."""
+    said = (fields.get(name, "") for fields in heads for name in ORGANISATIONS)
+    return next(filter(None, said), "")[:128]
 
 
 def credential(path: str, asked: Mapping[str, str]) -> Credential | None:

@@ -16,7 +16,7 @@ from milecastle.catalogue import UNKNOWN
 from milecastle.inspection import Block, Context
 from milecastle.model import Direction, RequestHead, ResponseHead
 from milecastle.providers import encodings
-from milecastle.proxy import answers, counting, guard, heads, messages, passage
+from milecastle.proxy import answers, claims, counting, guard, heads, messages, passage
 from milecastle.proxy.conversations import Conversations
 from milecastle.proxy.counting import Counter
 from milecastle.proxy.guard import ForeseenError, guarded
@@ -151,7 +151,8 @@ class Gate(Conversations):
     def _context(self, flow: http.HTTPFlow, way: Passage) -> Context:
         caller = self._callers.get(flow.client_conn.id)
         process, local = (caller.process, caller.local) if caller else (None, None)
-        return Context(way.exchange, way.started, way.cookie, process, local)
+        account = claims.kind(way.host, flow.request.path, heads.lowered(flow.request.headers))
+        return Context(way.exchange, way.started, way.cookie, process, local, account)
 
     def _refused(self, flow: http.HTTPFlow, way: Passage) -> bool:
         """Refuse what can't be judged but may be a call, where the policy blocks every call."""
