@@ -15,7 +15,8 @@ from milecastle.model import Json, RequestHead
 from milecastle.providers.format import Format
 from milecastle.providers.hosts import provider
 from milecastle.providers.leaves import is_prose
-from milecastle.providers.routes import ROWS, Row
+from milecastle.providers.routes import ROWS
+from milecastle.providers.row import Row
 from milecastle.providers.shape import convinces, document, of_value
 from milecastle.providers.typed import mapping
 
