@@ -376,7 +376,7 @@ class Daemon:
     async def _housekeeping(self) -> None:
         pruned = 0.0
         while True:
-            self._status.names.learn_hosts_file()
+            self._files_changed()  # a folder that was not there when it was to be watched
             if (now := time.monotonic()) - pruned > PRUNE_SECONDS:
                 self._status.archive.prune(KEEP_DAYS, KEEP_BYTES)
                 pruned = now

@@ -63,7 +63,7 @@ class Knowledge:
 
     def reload(self) -> bool:
         """Read everything; return whether it is something else now. Problems are kept."""
-        self.problems = []
+        before, self.problems = self.problems, []
         rules = self._read_rules()
         documents = self._open_documents()
         same = [one.identity for one in documents] == [one.identity for one in self._documents]
@@ -74,7 +74,7 @@ class Knowledge:
             self._left, self._documents = self._documents, documents
         changed = not same or rules != self._rules
         self._rules = rules
-        for problem in self.problems:
+        for problem in self.problems if self.problems != before else ():
             log.error("%s", problem)
         return changed
 
