@@ -46,6 +46,12 @@ rules:
   - {id: injected, when: {finding: {category: injection, score: ">= 0.8"}}, action: neutralise}
   - {id: dangerous, when: {finding: {category: tool, severity: ">= high"}}, action: block}
 """
+PEER_ENVIRONMENT = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_LOG": "ERROR",
+    # it is reached from this host alone, and lives for a minute
+    "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+}
 PEER_CONFIG = """\
 model_list:
   - model_name: gpt-4o-mini
@@ -145,11 +151,12 @@ def peer(lab: Lab, venv: Path | None) -> Iterator[int | None]:
         port = int(free.getsockname()[1])
     config = lab.folder / "litellm.yaml"
     config.write_text(PEER_CONFIG.format(host=DIRECT))
-    argv = [str(venv / "bin" / "litellm"), "--config", str(config), "--port", str(port)]
+    argv = [str(venv / "bin" / "litellm"), "--config", str(config)]
+    argv += ["--host", "127.0.0.1", "--port", str(port)]
     log = (lab.folder / "litellm.log").open("w")
     process = lab.popen(
         argv,
-        env={**lab.trust_env(), "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"},
+        env={**lab.trust_env(), **PEER_ENVIRONMENT},
         cgroup=lab.bystanders,
         stdout=log,
         stderr=subprocess.STDOUT,

@@ -52,6 +52,14 @@ class Connection:
         )
 
     async def call(self) -> None:
+        """Make one call; servers end a connection after a thousand of them."""
+        try:
+            await self.exchange()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            await self.open()
+            await self.exchange()
+
+    async def exchange(self) -> None:
         content = body()
         head = (
             f"POST /v1/chat/completions HTTP/1.1\r\nHost: {self.way['host']}\r\n"

@@ -9,11 +9,10 @@ from milecastle.inspection.context import Context
 from milecastle.inspection.continuity import Continuity
 from milecastle.inspection.exchange import Inspection
 from milecastle.inspection.pseudonyms import Vault
+from milecastle.inspection.record import DIRECTIONS
 from milecastle.inspection.thread import Threads
 from milecastle.model import Action, Direction, RequestHead, Service
 from milecastle.policy import Policy, Rule
-
-DIRECTIONS: tuple[Direction, ...] = ("request", "response")
 
 type Capture = str
 """``redacted``: findings are masked in what is recorded; ``metadata``: no text; ``full``: all."""
