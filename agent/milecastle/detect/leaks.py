@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from milecastle.detect.fingerprints import WORDS, Hasher, Mark
+from milecastle.detect.fingerprints import WORD, WORDS, Hasher, Mark
 from milecastle.detect.masking import digest
 from milecastle.model import Finding, Segment, Severity
 
@@ -19,9 +20,19 @@ SHARED = 3
 LEAST = 24
 """Words that a passage has to span: a model may repeat a sentence of its task."""
 NEAR = 40
+FEW = 6
+"""Words in a row without which no passage is shared, so that no marks are needed."""
 LONGEST = 200_000
 REMEMBERED = 32
 """Instructions whose marks are kept: a client sends the same ones with every turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is remembered of instructions: hashes, under keys that end with the process."""
+
+    marks: frozenset[int]
+    grams: frozenset[int]
 
 
 class Leaks:
@@ -30,33 +41,45 @@ class Leaks:
     def __init__(self, key: bytes) -> None:
         self._key = key
         self._hasher = Hasher(key)
-        self._known: OrderedDict[bytes, frozenset[int]] = OrderedDict()
+        self._known: OrderedDict[bytes, Known] = OrderedDict()
 
     def find(self, instructions: Iterable[str], answers: Sequence[Segment]) -> list[Finding]:
         """Return a finding for each passage of an answer that stands in the instructions."""
         long = [each for each in answers if len(each.text) > LEAST * 3]
         held = [self._marks(text[:LONGEST]) for text in instructions if long]
         found = []
-        for answer in long if any(held) else ():
+        for answer in long if any(each.marks for each in held) else ():
+            said = answer.text[:LONGEST]
+            spoken = grams(said)
+            alike = [each.marks for each in held if not spoken.isdisjoint(each.grams)]
+            if not alike:
+                continue  # nearly every answer: marks cost twenty times as much
             shared = [
                 mark
-                for mark in self._hasher.marks(answer.text[:LONGEST])
-                if any(mark.value in each for each in held)
+                for mark in self._hasher.marks(said)
+                if any(mark.value in each for each in alike)
             ]
             found += [finding(answer, run, self._key) for run in runs(shared) if long_enough(run)]
         return found
 
-    def _marks(self, text: str) -> frozenset[int]:
+    def _marks(self, text: str) -> Known:
         data = text.encode(errors="replace")
         name = hashlib.blake2b(data, key=self._key[:64], digest_size=16).digest()
         marks = self._known.get(name)
         if marks is None:
-            marks = self._known[name] = frozenset(m.value for m in self._hasher.marks(text))
+            values = frozenset(mark.value for mark in self._hasher.marks(text))
+            marks = self._known[name] = Known(values, grams(text))
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
         else:
             self._known.move_to_end(name)
         return marks
+
+
+def grams(text: str) -> frozenset[int]:
+    """Return hashes of every FEW words in a row; a passage that is shared shares some of them."""
+    words = [word.lower() for word in WORD.findall(text)]
+    return frozenset(map(hash, zip(*(words[start:] for start in range(FEW)), strict=False)))
 
 
 def runs(marks: Sequence[Mark]) -> list[list[Mark]]:
