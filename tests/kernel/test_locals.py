@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from milecastle.kernel import Outcome, Reason
+from milecastle.kernel.checked import ports_in_words
 from milecastle.kernel.fake import FakeKernel
-from milecastle.kernel.kernel import ports_in_words
 from milecastle.kernel.layout import LOCALS
 
 from . import lab as places

@@ -15,10 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
-from milecastle.kernel.flows import TCP, UDP, Flow, Packet
-from milecastle.kernel.kernel import (
-    MOST_EVENTS,
-    MOST_RESTRICTIONS,
+from milecastle.kernel.checked import (
     Door,
     checked_port,
     checked_service,
@@ -26,6 +23,8 @@ from milecastle.kernel.kernel import (
     local_servers,
     reachable,
 )
+from milecastle.kernel.flows import TCP, UDP, Flow, Packet
+from milecastle.kernel.kernel import MOST_EVENTS, MOST_RESTRICTIONS
 from milecastle.kernel.layout import (
     HEARTBEAT_NS,
     Counter,

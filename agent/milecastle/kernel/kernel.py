@@ -7,7 +7,6 @@ second. No parsing of anything that came from the network happens here.
 from __future__ import annotations
 
 import ctypes
-import ipaddress
 import select
 import struct
 import time
@@ -18,24 +17,29 @@ from operator import or_
 from pathlib import Path
 
 from milecastle.kernel import libbpf, sockets
+from milecastle.kernel.checked import (
+    Door,
+    checked_port,
+    checked_service,
+    clamped,
+    local_servers,
+    ports_in_words,
+    reachable,
+)
 from milecastle.kernel.flows import Flow, Packet
 from milecastle.kernel.launch import KernelUnavailable, Loaded, load
 from milecastle.kernel.layout import (
     ADDRESSES,
-    INTERCEPTED,
-    LOCALS,
     MAPS,
     NAMES,
     PROCESS_MAPS,
     RESTRICTIONS,
-    SERVICES,
     Address,
     Asks,
     Checkpoint,
     Counter,
     Flag,
     FlowRecord,
-    Local,
     PacketRecord,
     Place,
     Source,
@@ -52,8 +56,6 @@ MOST_LIVES = 16384
 """Most moments of processes that wait for lives()."""
 MOST_RESTRICTIONS = RESTRICTIONS // 2
 """For a moment there are the old and the new."""
-MINIMUM_TTL_S = 60
-MAXIMUM_TTL_S = 86_400
 
 
 class Kernel:
@@ -341,9 +343,6 @@ class Kernel:
         return len(self._pending) < MOST_EVENTS
 
 
-type Door = tuple[str | None, int]
-"""An address, None for loopback, and a port."""
-
 READERS: dict[str, Callable[[bytes], Flow | Packet | Life]] = {
     "process_ring": Life.from_bytes,
     "flow_ring": lambda raw: Flow.from_record(FlowRecord.from_buffer_copy(raw)),
@@ -366,51 +365,3 @@ def check_sizes(maps: dict[str, int]) -> None:
         info = libbpf.map_info(maps[name])
         if (info.key_size, info.value_size) != sizes:
             raise KernelUnavailable(f"the BPF map {name} is of another version of milecastle")
-
-
-def local_servers(servers: Mapping[Door, tuple[int, bool]]) -> dict[bytes, int]:
-    """Return the rows of ``locals``."""
-    if len(servers) > LOCALS:
-        raise ValueError(f"{len(servers)} servers, the kernel's table has room for {LOCALS}")
-    rows = {}
-    for (address, port), (number, intercepted) in servers.items():
-        if port in (80, 443):
-            raise ValueError(f"port {port} is no local server's")
-        place = Address.from_buffer_copy(packed(address) if address else bytes(16))
-        value = checked_service(number) | INTERCEPTED * intercepted
-        rows[bytes(Local(place, checked_port(port), 0))] = value
-    return rows
-
-
-def ports_in_words(ports: Iterable[int]) -> dict[int, int]:
-    """Return the words of ``local_ports`` that are not zero: a bit for each port."""
-    words: dict[int, int] = {}
-    for port in ports:
-        words[port >> 6] = words.get(port >> 6, 0) | 1 << (port & 63)
-    return words
-
-
-def reachable(address: str) -> bytes:
-    """Return an address's 16 bytes; ValueError where no service can be there."""
-    parsed = ipaddress.ip_address(address)
-    if isinstance(parsed, ipaddress.IPv6Address):
-        parsed = parsed.ipv4_mapped or parsed
-    if parsed.is_loopback or parsed.is_multicast or parsed.is_unspecified:
-        raise ValueError(f"{address} cannot be the address of a service")
-    return packed(str(parsed))
-
-
-def clamped(ttl_s: float) -> float:
-    return min(max(ttl_s, MINIMUM_TTL_S), MAXIMUM_TTL_S)
-
-
-def checked_service(number: int) -> int:
-    if not 0 < number < SERVICES:
-        raise ValueError(f"service numbers are 1 to {SERVICES - 1}, not {number}")
-    return number
-
-
-def checked_port(port: int) -> int:
-    if not 0 <= port < 1 << 16:
-        raise ValueError(f"{port} is not a port")
-    return port
