@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from milecastle.model import Action
+
 INSPECTED = "inspected"
 METADATA = "metadata only"
 BLIND = "blind"
@@ -66,7 +68,7 @@ def of_exchange(record: Mapping[str, Any]) -> tuple[str, str] | None:
     failures = list((record.get("failures") or {}).values())
     if "gen_ai.operation.name" in record["attributes"] and not failures:
         return INSPECTED, ""
-    if (verdict.get("applied") or verdict["action"]) == "block" or error in NO_LOOK_WANTED:
+    if Action(verdict.get("applied") or verdict["action"]).stops or error in NO_LOOK_WANTED:
         return None
     said = next((each for each in (*failures, error) if each in CODES), "")
     if said:
