@@ -45,7 +45,7 @@ text orders, which has no end that a stream should wait for."""
 
 REMEMBERED = 4_096
 """Segments whose findings are kept."""
-HELD = 16 << 20
+HELD = 8 << 20
 """Characters of all of them together."""
 
 type Known = tuple[str, str, str, str, str]

@@ -29,7 +29,7 @@ TOLD = 64
 """Digests of the latest messages that a record holds, beside that of the first."""
 REMEMBERED = 8192
 """Normalised texts whose digests are remembered."""
-HELD = 16 << 20
+HELD = 8 << 20
 """Characters of all of them together."""
 REPORTED = 4096
 """Ends of conversations that were reported, over all processes."""

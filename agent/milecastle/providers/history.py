@@ -35,7 +35,7 @@ ARRAYS: dict[str, str] = {
 """Format -> the member of the body that holds the conversation."""
 SMALLEST = 16 << 10
 """Bodies that are smaller are not worth it, bytes."""
-HELD = 16 << 20
+HELD = 8 << 20
 """Bytes of all bodies that are kept."""
 MOST = 32
 """Conversations that are kept."""
