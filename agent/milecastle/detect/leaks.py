@@ -50,7 +50,7 @@ class Leaks:
         found = []
         for answer in long if any(each.marks for each in held) else ():
             said = answer.text[:LONGEST]
-            spoken = grams(said)
+            spoken = grams(said, FEW)
             alike = [each.marks for each in held if not spoken.isdisjoint(each.grams)]
             if not alike:
                 continue  # nearly every answer: marks cost twenty times as much
@@ -76,10 +76,14 @@ class Leaks:
         return marks
 
 
-def grams(text: str) -> frozenset[int]:
-    """Return hashes of every FEW words in a row; a passage that is shared shares some of them."""
-    words = [word.lower() for word in WORD.findall(text)]
-    return frozenset(map(hash, zip(*(words[start:] for start in range(FEW)), strict=False)))
+def grams(text: str, every: int = 1) -> frozenset[int]:
+    """Return hashes of FEW words in a row, from every so many words on.
+
+    A passage of LEAST words holds one that begins at any multiple of FEW.
+    """
+    words = WORD.findall(text.lower())
+    starts = range(0, len(words) - FEW + 1, every)
+    return frozenset(hash(tuple(words[start : start + FEW])) for start in starts)
 
 
 def runs(marks: Sequence[Mark]) -> list[list[Mark]]:
