@@ -102,7 +102,7 @@ class StreamScanner:
         states = {}
         if not final:
             held = self._run.held(held)
-            for number in {*tails.open(data), *triggered}:
+            for number in {*tails.open(data), *tails.headless.intersection(triggered)}:
                 state = tails.of_rule(number, data, self._start(number, data))
                 if state is not None:
                     states[number] = state.start

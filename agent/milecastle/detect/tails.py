@@ -43,6 +43,9 @@ class Tails:
                 self._expressions[number] = expression
                 if not HEADLESS.match(rule.pattern):
                     headed.setdefault(rule.category, []).append(number)
+        told = {number for numbers in headed.values() for number in numbers}
+        self.headless = frozenset(self._expressions) - told
+        """Rules that ``open`` does not tell of; they are asked one by one."""
         self._sets = [
             (set_of(self._expressions[number] for number in numbers), numbers)
             for numbers in headed.values()
