@@ -193,6 +193,20 @@ static __always_inline u32 late_limits(struct __sk_buff *skb, u32 service, u32 f
 }
 
 /*
+ * May a connection to a service that is redirected not go on as it is? Not where the service may
+ * not go uninspected, nor, in enforce mode, where the next attempt will be redirected.
+ */
+static __always_inline bool must_begin_anew(struct __sk_buff *skb, u32 flags, struct flow *flow)
+{
+	u32 zero = 0, *strict = strictness.lookup(&zero);
+	struct bpf_sock *sk = skb->sk;
+
+	if (flags & FLAG_CLOSED)
+		return true;
+	return strict && *strict && sk && !obstacle(skb, sk->bound_dev_if, is_v4(&flow->destination));
+}
+
+/*
  * A service was named, by a connection whose address did not tell. Learn the address for the next
  * one, record this one; whether it may go on. It may not where it should have been refused, or
  * redirected with no exception: then nothing of it leaves, and the daemon destroys the socket.
@@ -202,9 +216,9 @@ static __always_inline bool named_late(struct __sk_buff *skb, u64 cookie, u32 se
 {
 	struct caller *caller = caller_of(cookie);
 	u32 own = flags_of(service), flags = own | late_limits(skb, service, own, caller);
-	u32 must = FLAG_REDIRECT | FLAG_CLOSED;
 	bool alone = caller && is_excluded(caller->netns);
-	bool refused = flags & FLAG_REFUSE || (!alone && (flags & must) == must);
+	bool refused = flags & FLAG_REFUSE ||
+		       (!alone && flags & FLAG_REDIRECT && must_begin_anew(skb, flags, flow));
 
 	count(COUNT_HELLO_MATCHED);
 	learn(&flow->destination, service, HELLO_TTL, EVIDENCE_HELLO);

@@ -10,6 +10,7 @@ BPF_TABLE("hash", u64, u32, exempt, EXEMPTIONS);
 BPF_TABLE("hash", u64, u32, excluded, EXCLUSIONS); /* by a network namespace's cookie */
 BPF_TABLE("array", u32, u32, matchings, 1); /* 1: `names` is filled, answers are matched here */
 BPF_F_TABLE("hash", struct restriction, u32, restrictions, RESTRICTIONS, BPF_F_NO_PREALLOC);
+BPF_TABLE("array", u32, u32, strictness, 1); /* 1: what is named late and could be redirected is cut */
 BPF_TABLE("array", u32, u32, askings, 1); /* enum asks, the sum of all restrictions' shapes */
 /*
  * A mark that only the daemon can put on a socket, through a descriptor of it. Connections go to a

@@ -83,7 +83,7 @@ def rules(tmp_path, services):
 def restrictions(kernel):
     def make(rules):
         made = Restrictions(kernel, rules, Census(), Chronicle(), ExecutableHashes())
-        made._census.survey()
+        made._census.take(made._census.survey())
         return made
 
     return make
@@ -360,3 +360,27 @@ async def test_a_program_is_told_by_its_hash_whatever_it_is_called(
 
 def digest(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("by", ["path", "hash"])
+async def test_a_rule_that_comes_later_finds_what_was_started_meanwhile(
+    rules, restrictions, kernel, tmp_path, by
+):
+    made = restrictions(rules())
+    made.enforce(())
+    tool = tmp_path / "meanwhile"
+    shutil.copy("/bin/sleep", tool)
+    with subprocess.Popen([tool, "60"]) as child:
+        told = {
+            "path": SOME.replace("*/bin/dash", str(tool)) % NO_HASH,
+            "hash": SOME % digest(tool),
+        }
+        made._rules = rules(told[by])
+        made.enforce(())
+        status = tool.stat()
+        for _ in range(100):
+            if (None, (status.st_dev, status.st_ino), None) in kept(kernel):
+                break
+            await asyncio.sleep(0.02)
+        child.kill()
+    assert (None, (status.st_dev, status.st_ino), None) in kept(kernel)

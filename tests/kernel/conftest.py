@@ -101,6 +101,7 @@ def gate(attached, cgroup, lab) -> Iterator[Gate]:
     for address in kernel.addresses():
         kernel.forget(address)
     kernel.set_service(SERVICE, False, False, False)
+    kernel.cut_late(False)
     kernel.beat(0)
     while list(kernel.events()):
         pass

@@ -189,6 +189,22 @@ def test_closed_means_that_the_first_connection_is_cut_and_the_next_redirected(n
     assert named.run({"do": "tcp", "to": SERVICE4})[0]["said"] == "checkpoint"
 
 
+def test_in_enforce_mode_the_first_connection_is_cut_where_the_next_can_be_redirected(named):
+    named.kernel.cut_late(True)
+    child = talk(named, SERVICE4, hello("api.service.test"), keep=True)
+    child.stdout.readline()
+    assert [flow.cut for flow in named.flows()] == [True]
+    says(child)
+    assert named.run({"do": "tcp", "to": SERVICE4})[0]["said"] == "checkpoint"
+
+
+def test_in_enforce_mode_without_a_worker_the_first_connection_goes_on(named):
+    named.kernel.cut_late(True)
+    named.kernel.beat(0)
+    assert says(talk(named, SERVICE4, hello("api.service.test"))) == "sent"
+    assert [flow.cut for flow in named.flows(1)] == [False]
+
+
 def test_a_connection_can_be_destroyed_by_its_flow(named):
     child = talk(named, SERVICE4, hello("api.service.test"), keep=True)
     assert child.stdout.readline() == "sent\n"

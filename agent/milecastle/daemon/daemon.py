@@ -364,10 +364,6 @@ class Daemon:
             self._hashing.want(flow.pid, flow.cookie)
         if flow.reason is Reason.NO_LISTENER:
             self._namespaces.meet(flow.pid)
-        elif flow.reason is Reason.LATE_NAME and self._rules.policy.mode == "enforce":
-            # its address is known now: the client's next try comes to the checkpoint
-            with contextlib.suppress(OSError):
-                self._kernel.destroy(flow)
 
     def _files_changed(self) -> None:
         self._status.names.learn_hosts_file()

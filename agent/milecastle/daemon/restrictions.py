@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
 
 from milecastle.daemon.bans import Ban, restrictions
-from milecastle.daemon.hashing import Hashing
 from milecastle.daemon.rules import Rules
 from milecastle.host import Census, Chronicle, ExecutableHashes
-from milecastle.host.census import File
+from milecastle.host.census import File, Survey
 from milecastle.kernel import Kernel, Life, LifeKind, Restriction
 from milecastle.store.entries import EVERYBODY, Refused
 
@@ -38,16 +38,16 @@ class Restrictions:
         self._chronicle = chronicle
         self._bans: tuple[Ban, ...] = ()
         self._told: list[Restriction] = []
-        self._hashing = Hashing(hashes, self._hashed)
-        self._unhashed: dict[int, tuple[File, str]] = {}
-        """By pid, programs whose hash is being read."""
-        self._surveying: asyncio.Future[None] | None = None
+        self._hashes = hashes
+        self._reading: set[File] = set()
+        """Programs whose hash is being read."""
+        self._looking: asyncio.Future[Survey] | None = None
         self.fault: str | None = None
         """Why the kernel is not told of all that it should be."""
 
     async def begin(self) -> None:
         """Look at what there is before the first ban."""
-        await asyncio.to_thread(self._census.survey)
+        self._census.take(await asyncio.to_thread(self._census.survey))
 
     def enforce(self, by_hand: Collection[Refused]) -> None:
         """Tell the kernel what the policy says and what is refused by hand, now."""
@@ -56,8 +56,11 @@ class Restrictions:
         some = [one for one in by_hand if one.caller != EVERYBODY]
         for one in some:
             self._census.look_up(one.caller.user)  # the host's table may not list everybody
+        before = self._bans
         self._bans = (*self._rules.bans(), *(self._rules.ban(one) for one in some))
         self._tell()
+        if len(self._bans) > len(before):  # without bans nobody has looked since
+            self._look(self._census.survey)
 
     def witness(self, lives: Iterable[Life]) -> None:
         """Take note of what was executed, by whom and where."""
@@ -69,7 +72,7 @@ class Restrictions:
                 continue
             news |= self._census.met_user(life.uid) and any(one.user for one in self._bans)
             if life.cgroup not in self._census.cgroups and any(one.cgroup for one in self._bans):
-                self._survey_cgroups()
+                self._look(self._census.survey_cgroups)
             if life.program is not None:
                 file = (life.program.device, life.program.inode)
                 news |= self._executes(life.pid, file, self._chronicle.executable(life.pid))
@@ -81,25 +84,42 @@ class Restrictions:
         if path is None:
             return False
         news = self._census.met(file, path)
-        if self._census.programs[file].sha256 is None and any(one.hashed for one in self._bans):
-            self._unhashed[pid] = (file, path)
-            self._hashing.want(pid, pid)
+        self._want_hash(pid, file)
         return news and any(one.program for one in self._bans)
 
-    def _hashed(self, pid: int, digest: str) -> None:
-        file, path = self._unhashed.pop(pid)
+    def _want_hash(self, pid: int, file: File) -> None:
+        """Have a program's hash read, where a ban asks for hashes and this one is not known."""
+        known = self._census.programs.get(file)
+        if known is None or known.sha256 or file in self._reading:
+            return
+        if any(one.hashed for one in self._bans):
+            self._reading.add(file)
+            loop = asyncio.get_running_loop()
+            reading = loop.run_in_executor(None, self._hashes.sha256, pid)
+            reading.add_done_callback(partial(self._hashed, pid, file, known.path))
+
+    def _hashed(self, pid: int, file: File, path: str, reading: asyncio.Future[str | None]) -> None:
+        self._reading.discard(file)
+        if reading.cancelled() or not (digest := reading.result()):
+            return
+        if self._chronicle.executable(pid) not in (None, path):
+            return  # it has executed something else, and that may be what was read
         if self._census.met(file, path, digest):
             self._tell()
 
-    def _survey_cgroups(self) -> None:
-        """Look for new cgroups in a thread, one look at a time."""
-        if self._surveying is None:
-            loop = asyncio.get_running_loop()
-            self._surveying = loop.run_in_executor(None, self._census.survey_cgroups)
-            self._surveying.add_done_callback(self._surveyed)
+    def _look(self, survey: Callable[[], Survey]) -> None:
+        """Look for what is new in a thread, one look at a time."""
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().run_in_executor(None, survey)
+            self._looking.add_done_callback(self._looked)
 
-    def _surveyed(self, _future: asyncio.Future[None]) -> None:
-        self._surveying = None
+    def _looked(self, looking: asyncio.Future[Survey]) -> None:
+        self._looking = None
+        if looking.cancelled():
+            return
+        self._census.take(found := looking.result())
+        for pid, file, _path in found.running:
+            self._want_hash(pid, file)
         self._tell()
 
     def _tell(self) -> None:

@@ -87,6 +87,7 @@ class Rules:
         A service that the policy blocks for everybody is redirected where it can be, for the
         worker knows it by name and says why; without a worker it is refused.
         """
+        kernel.cut_late(self.policy.mode == "enforce")
         for service in self._catalogue.services.values():
             if service.id != SELFTEST:
                 rule = self.refusal(service.id)

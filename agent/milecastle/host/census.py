@@ -13,7 +13,7 @@ import pwd
 import stat
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from milecastle.host.users import user_name
@@ -36,6 +36,18 @@ class Executable:
     sha256: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What one look has found."""
+
+    users: list[tuple[int, str | None]] = field(default_factory=list)
+    programs: list[tuple[File, str]] = field(default_factory=list)
+    """That nobody need have executed."""
+    running: list[tuple[int, File, str]] = field(default_factory=list)
+    """The same of processes, by pid."""
+    cgroups: list[tuple[int, str]] = field(default_factory=list)
+
+
 class Census:
     """Who and what there is, by number."""
 
@@ -48,26 +60,36 @@ class Census:
         self.cgroups: OrderedDict[int, str] = OrderedDict()
         """A cgroup's id -> its path inside the cgroup2 tree."""
 
-    def survey(self) -> None:
-        """Look at everything, which takes some tens of milliseconds: not for the event loop."""
-        for entry in pwd.getpwall():
-            keep(self.users, entry.pw_uid, entry.pw_name, USERS)
-        for file, path in lying(FOLDERS):
-            self.met(file, path)
-        for file, path in running(self._proc):
-            self.met(file, path)
-        self.survey_cgroups()
+    def survey(self) -> Survey:
+        """Look at everything. Takes some tens of milliseconds and changes nothing here, so that a
+        thread may do it; `take` notes what was found.
+        """
+        return Survey(
+            [(entry.pw_uid, entry.pw_name) for entry in pwd.getpwall()],
+            list(lying(FOLDERS)),
+            list(running(self._proc)),
+            self.survey_cgroups().cgroups,
+        )
 
-    def survey_cgroups(self) -> None:
-        """Look at the cgroup2 tree again: there is one that was not seen."""
-        if self._root is None:
-            return
-        for folder, _folders, _files in os.walk(self._root):
+    def survey_cgroups(self) -> Survey:
+        """Look at the cgroup2 tree alone."""
+        found = Survey()
+        for folder, _folders, _files in os.walk(self._root) if self._root else ():
             path = "/" + os.path.relpath(folder, self._root).strip(".")
-            try:
-                keep(self.cgroups, Path(folder).stat().st_ino, path, CGROUPS)
-            except OSError:
-                continue  # it is gone already
+            with contextlib.suppress(OSError):  # it is gone already
+                found.cgroups.append((Path(folder).stat().st_ino, path))
+        return found
+
+    def take(self, found: Survey) -> None:
+        """Note what was found."""
+        for uid, name in found.users:
+            keep(self.users, uid, name, USERS)
+        for file, path in found.programs:
+            self.met(file, path)
+        for _pid, file, path in found.running:
+            self.met(file, path)
+        for number, path in found.cgroups:
+            keep(self.cgroups, number, path, CGROUPS)
 
     def met(self, file: File, path: str, sha256: str | None = None) -> bool:
         """Note a program that was seen; return whether anything of that is new.
@@ -117,8 +139,8 @@ def lying(folders: tuple[Path, ...]) -> Iterator[tuple[File, str]]:
                 yield (status.st_dev, status.st_ino), os.path.realpath(entry.path)
 
 
-def running(proc: Path) -> Iterator[tuple[File, str]]:
-    """Yield what the processes of this moment execute."""
+def running(proc: Path) -> Iterator[tuple[int, File, str]]:
+    """Yield what the processes of this moment execute, with their pids."""
     for folder in proc.iterdir():
         if folder.name.isdecimal():
             link = folder / "exe"
@@ -127,4 +149,5 @@ def running(proc: Path) -> Iterator[tuple[File, str]]:
             except OSError:
                 continue  # a thread of the kernel, or gone
             path = target.removesuffix(" (deleted)").encode(errors="surrogateescape")
-            yield (status.st_dev, status.st_ino), path.decode(errors="replace")
+            file = (status.st_dev, status.st_ino)
+            yield int(folder.name), file, path.decode(errors="replace")

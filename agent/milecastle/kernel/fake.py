@@ -90,6 +90,7 @@ class FakeKernel:
         self.locals: dict[Door, tuple[int, bool]] = {}
         self.destroyed: list[Flow] = []
         self.lived: list[Life] = []
+        self.strict = False
         self.lost = 0
         self.lacks: tuple[str, ...] = ()
 
@@ -126,6 +127,9 @@ class FakeKernel:
     def set_service(self, number: int, redirect: bool, closed: bool, refuse: bool) -> None:
         flags = Flag.REDIRECT * redirect | Flag.CLOSED * closed | Flag.REFUSE * refuse
         self._services[checked_service(number)] = flags
+
+    def cut_late(self, on: bool) -> None:
+        self.strict = on
 
     def restrict(self, restrictions: Collection[Restriction]) -> None:
         if len(restrictions) > MOST_RESTRICTIONS:

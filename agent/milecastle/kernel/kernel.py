@@ -163,6 +163,12 @@ class Kernel:
         self._flags[checked_service(number)] = flags
         self._write_flags(number)
 
+    def cut_late(self, on: bool) -> None:
+        """Say whether a connection whose service only its ClientHello tells is cut, so that the
+        client's next attempt is redirected; nowhere unless it can be.
+        """
+        libbpf.update(self._maps["strictness"], bytes(4), struct.pack("=I", on))
+
     def restrict(self, restrictions: Collection[Restriction]) -> None:
         """Say who may not use which service, in place of what was said before.
 

@@ -258,6 +258,7 @@ MAPS: dict[str, tuple[int, int]] = {
     "matchings": (4, 4),
     "restrictions": (ctypes.sizeof(RestrictionKey), 4),
     "askings": (4, 4),
+    "strictness": (4, 4),
     "locals": (ctypes.sizeof(Local), 4),
     "local_ports": (4, 8),
     "names": (ctypes.sizeof(Name), 4),

@@ -68,6 +68,7 @@ MAPS = (
     "matchings",
     "restrictions",
     "askings",
+    "strictness",
     "names",
     "vouched",
     "addresses",
