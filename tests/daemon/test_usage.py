@@ -225,6 +225,7 @@ def test_an_agent_that_repeats_a_tool_call_is_told_of(hours, clock):
         exchange(attributes={"gen_ai.usage.input_tokens": -5}, thread={"prefix": [{}]}),
         exchange(verdict="none", thread=3),
         exchange(tokens=10**30),
+        exchange(service="a\tb\tc"),
     ],
 )
 def test_whatever_a_worker_says_is_taken_or_passed_over(hours, clock, record):
@@ -232,3 +233,4 @@ def test_whatever_a_worker_says_is_taken_or_passed_over(hours, clock, record):
     usage.take(record, KNOWN, Standing.TOLERATED)
     usage.take(dict(record), None, Standing.TOLERATED)
     usage.flush()
+    usage.listed()

@@ -167,7 +167,8 @@ class Usage:
 
 
 def key_of(process: Process, service: str) -> str:
-    return "\t".join((str(process.uid), program(process).replace("\t", " ")[:300], service))
+    told = (str(process.uid), program(process)[:300], service)
+    return "\t".join(each.replace("\t", " ") for each in told)
 
 
 def program(process: Process) -> str:
