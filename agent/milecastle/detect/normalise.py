@@ -217,5 +217,5 @@ def assemble(text: str, layer: Layer, group: Sequence[Decoded], parent: View | N
 
 def prefixes(rules: Sequence[Rule]) -> tuple[str, ...]:
     """Return the literal beginnings of the rules' tokens that are long enough to look for."""
-    found = {rule.prefix for rule in rules if len(rule.prefix) >= 4 - (rule.prefix[-1:] in "-_.")}
+    found = {rule.prefix for rule in rules if len(rule.prefix) >= 4}
     return tuple(sorted(found))
