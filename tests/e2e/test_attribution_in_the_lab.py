@@ -9,10 +9,9 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.e2e.scenarios import ENFORCE, OPENAI, brief, chat, curl
-from tests.lab import Agent, Lab, network
+from tests.e2e.scenarios import OPENAI, brief, chat, curl
+from tests.lab import Agent, Lab
 from tests.lab.patience import until
-from tests.lab.sites import SITES
 
 EACH = 5
 """Connections of one process, all open at once."""
@@ -116,27 +115,3 @@ def test_a_process_outside_the_cgroup_is_left_alone(lab: Lab, monitor: Agent):
     assert output.endswith("\n200")
     assert "issuer: CN=Milecastle lab CA" in errors
     assert child.pid not in [session["process"]["pid"] for session in monitor.sessions()]
-
-
-def test_a_hard_coded_address_is_known_by_the_handshake_and_intercepted_on_retry(lab: Lab):
-    """No look-up tells the address: the first connection is cut, and the next one comes to us."""
-    host = "api.mistral.ai"
-    (number,) = (site.number for site in SITES if site.host == host)
-    there = ("--resolve", f"{host}:443:{network.address4(number)}")
-    call = curl(f"https://{host}/v1/chat/completions", chat("hello"), *there)
-    with Agent.up(lab, name="late", policy=ENFORCE) as agent:
-
-        def called() -> tuple[int, str]:
-            child = lab.popen(call, env=agent.any_env(), cgroup=agent.cgroup, stdin=-3)
-            return child.pid, child.communicate(timeout=20)[0]
-
-        first, output = called()
-        assert not output.endswith("200")
-        second, output = called()
-        assert output.endswith("200")
-        rows = {row["process"]["pid"]: row for row in agent.objects("connections")}
-        assert rows[first]["service"] == rows[second]["service"] == "mistral"
-        assert rows[first]["reason"].startswith("its address was not known")
-        assert (rows[first]["grade"], rows[second]["outcome"]) == ("exact", "redirected")
-        assert agent.exchanges_of(second)
-        assert not agent.exchanges_of(first, wait=0)
