@@ -35,7 +35,7 @@ from milecastle.model import Segment  # noqa: E402
 
 DATA = ROOT.parent / "shared" / "data" / "detection.tar.xz"
 PAGE = ROOT / "docs" / "ACCURACY.md"
-MARK = "<!-- bench-detect: everything below is written by the command -->"
+MARK, END = "<!-- bench-detect: written by the command -->", "<!-- bench-detect: end -->"
 KEY = b"bench-detect"
 LABELLED = ("secrets",)
 CLEAN = ("benign", "pii", "injection", "tool_abuse")
@@ -371,9 +371,10 @@ def memory() -> str:
 
 
 def write(text: str, how: str) -> None:
-    head = PAGE.read_text().partition(MARK)[0] if PAGE.exists() else "# Accuracy\n\n"
+    page = PAGE.read_text()
+    before, after = page.partition(MARK)[0], page.partition(END)[2]
     when = f"{datetime.now(UTC):%Y-%m-%d}, `.venv/bin/python benchmarks/bench_detect.py {how}`"
-    PAGE.write_text(f"{head}{MARK}\n\n{when}\n\n{text}")
+    PAGE.write_text(f"{before}{MARK}\n\n{when}\n\n{text}\n{END}{after}")
 
 
 if __name__ == "__main__":
