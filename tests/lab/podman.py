@@ -9,9 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.lab.patience import until
+
 PODMAN = ["podman", "--cgroup-manager", "cgroupfs", "--runtime", "runc"]
 LIMITS = ["--ulimit", "nofile=1000:1000", "--ulimit", "nproc=1000:1000"]
 START_SECONDS = 60.0
+END_SECONDS = 3.0
 V1 = Path("/sys/fs/cgroup")
 
 
@@ -38,15 +41,23 @@ def container(name: str, parent: str, options: Sequence[str], argv: Sequence[str
 
 
 def sweep(parent: str) -> None:
-    """Remove what stays behind on a hybrid host: the parent's folder in each controller's tree."""
-    for controller in V1.iterdir():
-        top = controller / parent.strip("/").split("/")[0]
-        if top.is_dir() and not (top / "cgroup.controllers").exists():  # that is cgroup2's
-            for folder in sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True):
-                with contextlib.suppress(OSError):
-                    folder.rmdir()
-            with contextlib.suppress(OSError):
-                top.rmdir()
+    """Remove what stays behind on a hybrid host: the parent's folder in each controller's tree.
+
+    The container's monitor ends a little later than the container.
+    """
+    top = parent.strip("/").split("/")[0]
+    trees = [tree for tree in V1.iterdir() if not (tree / "cgroup.controllers").exists()]
+    until(lambda: sum(remains(tree / top) for tree in trees) == 0, END_SECONDS)
+
+
+def remains(top: Path) -> bool:
+    """Remove the empty folders of a tree; say whether something is left."""
+    for folder in sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+    with contextlib.suppress(OSError):
+        top.rmdir()
+    return top.exists()
 
 
 def remove(name: str) -> None:
