@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -119,16 +118,6 @@ def test_an_output_that_can_not_hold_a_character_gets_an_escape(daemon, run_dir)
     done = command("--run-dir", run_dir, "sessions", env=surroundings)
     assert done.returncode == 0
     assert "\\u65e5" in done.stdout
-
-
-def test_status_starts_quickly(daemon, run_dir):
-    daemon(status={"ready": True})
-    times = []
-    for _ in range(5):
-        began = time.perf_counter()
-        assert command("--run-dir", run_dir, "status").returncode == 0
-        times.append(time.perf_counter() - began)
-    assert min(times) < 0.3  # 0.15 s on an idle machine; this one may be busy
 
 
 def test_status_loads_nothing_that_it_does_not_need(daemon, run_dir):

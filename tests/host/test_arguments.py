@@ -150,10 +150,10 @@ def test_any_arguments_are_answered_by_as_many(argv):
      "sk-" * 5461, "-----BEGIN PRIVATE KEY-----" * 606, "a-1/" * 4096, "--token " * 2048],
 )  # fmt: skip
 def test_hostile_arguments_cost_milliseconds(text):
-    begun = time.perf_counter()
+    begun = time.process_time()
     masked(["sh", "-c", text])
     masked(text.split())
-    assert time.perf_counter() - begun < 0.25
+    assert time.process_time() - begun < 1
 
 
 def test_a_process_is_never_shown_with_its_password():

@@ -34,10 +34,10 @@ def test_pieces_give_what_the_whole_gives(name, body, size):
 def test_a_bomb_stops_at_the_limit(name):
     zeros = b"\0" * (64 << 20)
     bomb = brotli.compress(zeros, quality=1) if name == "br" else encode(zeros, name)
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(ParseError):
         decode(bomb, name, 1 << 20)
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -530,7 +530,7 @@ async def test_the_first_event_does_not_wait_for_the_last():
         began = time.monotonic()
         writer.write(raw(TARGET, f"Host: {HOST}", "Content-Length: 2", body=b"{}"))
         await reader.readuntil(b"data:")
-        assert time.monotonic() - began < 0.4
+        assert time.monotonic() - began < 0.9  # the last comes after a second
         writer.close()
 
 

@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import ModuleType
 
@@ -232,16 +231,15 @@ def test_where_no_python_can_be_had_one_sentence_says_so(fake, monkeypatch):
         fake.make("")
 
 
-def test_set_up_has_nothing_to_do_here_and_does_it_in_under_a_second():
+def test_set_up_does_nothing_where_all_is_there():
     if not (ROOT / ".venv" / ".setup.json").exists():
         pytest.skip("this .venv was not made by scripts/setup")
-    began = time.monotonic()
-    done = subprocess.run(
-        [SCRIPTS / "setup"], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    if done.stderr == "":
-        assert time.monotonic() - began < 1.0
+    for said in (None, ""):  # the first run may still have something to do
+        done = subprocess.run(
+            [SCRIPTS / "setup"], capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert said is None or done.stderr == said
 
 
 def test_the_scripts_run_on_the_systems_python():
