@@ -227,3 +227,12 @@ def test_what_begins_to_be_amiss_and_what_ends_is_an_event_each():
         ("recovered", "the disk is full", 5.0),
     ]
     assert not list(changes(["same"], ["same"], 5.0))
+
+
+def test_strange_exchanges_are_counted_by_their_shape(shared):
+    recorder = shared.recorder
+    told = {"attribution": {}, "strange": "changed_shape"}
+    for shape in ("chatgpt-web", "chatgpt-web", "unknown"):
+        recorder._stored({**told, "shape": shape}, None, {})
+    recorder._stored({"strange": "", "shape": "openai-chat"}, None, {})
+    assert recorder.strange == {"chatgpt-web": 2, "unknown": 1}

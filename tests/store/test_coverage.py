@@ -15,6 +15,8 @@ def bare(error, **changes):
     [
         (make_record(), ("inspected", "")),
         (make_record(verdict=BLOCK), ("inspected", "")),
+        (make_record(strange="changed_shape"), ("inspected", "changed_shape")),
+        (make_record(strange="whatever else"), ("inspected", "")),
         (make_record(failures={"response": "body_too_large"}), ("metadata only", "body_too_large")),
         (make_record(failures={"request": "ParseError: x"}), ("metadata only", "unreadable_body")),
         (make_record(failures={"request": "Unfinished"}), ("metadata only", "failed")),

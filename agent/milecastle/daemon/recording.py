@@ -7,6 +7,7 @@ lies can invent an exchange, but not the process behind it.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import lru_cache
@@ -16,6 +17,9 @@ from typing import Any
 from milecastle.daemon.archive import Archive, Event, Outcome
 from milecastle.daemon.attribution import Attributor
 from milecastle.model import Attribution, Grade, ParseError, Process, Standing
+
+SHAPES = 200
+"""Formats that are counted: a worker that lies must not fill the memory."""
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +47,8 @@ class Recorder:
         self._complete = complete
         self._entered = entered
         self._followers: dict[object, Callable[[Event], None]] = {}
+        self.strange: Counter[str] = Counter()
+        """Exchanges of no known format, and of formats whose shape has changed, by the format."""
         self.recorded = 0
         self.refused = 0
 
@@ -64,6 +70,10 @@ class Recorder:
             log.warning("a worker sent a record that was refused: %s", outcome)
             return
         self.recorded += 1
+        if record.get("strange") and (
+            record["shape"] in self.strange or len(self.strange) < SHAPES
+        ):
+            self.strange[record["shape"]] += 1
         self._entered(record, known)
         self.tell(outcome)
 

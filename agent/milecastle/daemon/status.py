@@ -121,6 +121,7 @@ class Status:
             "kubernetes": self.pods.health if self.pods else None,
             "names": {"learned": self.names.learned, "refused": self.names.refused},
             "records": {"taken": self.recorder.recorded, "refused": self.recorder.refused},
+            "strange": dict(self.recorder.strange),
             "ca": {
                 "certificate": str(self.ca.certificate),
                 "bundle": str(self.ca.bundle),
@@ -149,6 +150,12 @@ class Status:
             found.append(self.ca.advice)
         if fault := self.archive.health["fault"]:
             found.append(f"recording is interrupted: {fault}")
+        found += [
+            f"{shape} has changed its shape: its strings are inspected, but not told apart; "
+            "a newer version may know it"
+            for shape in self.recorder.strange
+            if shape.endswith("-web")
+        ]
         if self.pods and self.pods.fault:
             found.append(f"new pods are known by their uid alone: {self.pods.fault}")
         if fault := self.ledger.health["fault"]:

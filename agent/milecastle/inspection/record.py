@@ -114,6 +114,8 @@ def record(inspection: Inspection, ended: float, first_byte_ms: float | None) ->
         "verdict": verdict_record(verdict),
         "steps": steps(inspection),
         "failures": dict(told.failures),
+        "shape": exchange.format,
+        "strange": providers.strange(exchange),
         "request_bytes": told.request_bytes,
         "response_bytes": told.response_bytes,
     }

@@ -22,6 +22,7 @@ from milecastle.providers.rewriting import rewrite
 from milecastle.providers.segments import segments
 from milecastle.providers.session import Session, has_session, open_session
 from milecastle.providers.speaking import spoken, spoken_messages
+from milecastle.providers.strangeness import strange
 from milecastle.providers.stream import Stream
 
 __all__ = [
@@ -45,4 +46,5 @@ __all__ = [
     "segments",
     "spoken",
     "spoken_messages",
+    "strange",
 ]

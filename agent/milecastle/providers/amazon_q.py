@@ -11,7 +11,7 @@ from milecastle.providers.ask import Ask
 from milecastle.providers.bedrock_converse import read_error
 from milecastle.providers.blocks import read_result
 from milecastle.providers.dialect import Dialect
-from milecastle.providers.leaves import leaves, unclaimed
+from milecastle.providers.leaves import leaves
 from milecastle.providers.parts import call
 from milecastle.providers.typed import items, mapping, string, word
 
@@ -95,8 +95,7 @@ def event(answer: Answer, name: str, value: Json) -> None:
     elif name == "messageMetadataEvent":
         answer.conversation = word(body.get("conversationId"))
     else:
-        for leaf in unclaimed(value, ()):
-            answer.repeat("text", leaf.text, leaf.place)
+        answer.tell_rest(value)
 
 
 DIALECT = Dialect(request, response, event, "aws")

@@ -28,6 +28,8 @@ LARGEST = 64 << 20
 """Most text that one answer may hold, code points; ParseError beyond."""
 MOST_PARTS = 20_000
 """Most parts that one answer may have."""
+MOST_FOUND = 500
+"""Most strings of a stream that are kept beside its messages; all of them are inspected."""
 
 
 @dataclass(slots=True)
@@ -233,6 +235,16 @@ class Answer:
                 )
             )
 
+    def tell_rest(self, value: Json, place: str = "") -> None:
+        """Repeat every string of a value that no part is made of."""
+        for leaf in unclaimed(value, ()):
+            self._tell(leaf.text, place + leaf.place)
+
+    def _tell(self, text: str, place: str) -> None:
+        self.repeat("text", text, place)
+        if len(self.found) < MOST_FOUND and is_prose(text):
+            self.found.append(Leaf(place, text))
+
     def conclude(self, value: Json, raw: bytes) -> None:
         """Repeat the prose of an event that its dialect passed over: then it is done with."""
         if may_have_prose(raw):
@@ -242,7 +254,7 @@ class Answer:
     def _repeat_rest(self, value: Json) -> None:
         for leaf in unclaimed(value, self.seen | self.claimed, prose=True):
             if is_prose(leaf.text):
-                self.repeat("text", leaf.text, leaf.place)
+                self._tell(leaf.text, leaf.place)
 
     def leave_over(self, value: Json) -> None:
         """Gather the prose of a document that no part claimed."""

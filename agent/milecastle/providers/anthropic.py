@@ -13,7 +13,6 @@ from milecastle.providers.answer import Answer
 from milecastle.providers.ask import Ask
 from milecastle.providers.blocks import read_block, read_content
 from milecastle.providers.dialect import Dialect
-from milecastle.providers.leaves import unclaimed
 from milecastle.providers.parts import role
 from milecastle.providers.typed import items, mapping, string, word
 
@@ -135,8 +134,7 @@ def event(answer: Answer, name: str, value: Json) -> None:
     elif kind == "completion" or "completion" in body:  # on Bedrock it says no type
         _completion(answer, body)
     elif kind != "ping":
-        for leaf in unclaimed(value, ()):
-            answer.repeat("text", leaf.text, leaf.place)
+        answer.tell_rest(value)
 
 
 def _index(body: dict[str, Json]) -> int:
@@ -185,8 +183,7 @@ def _delta(answer: Answer, body: dict[str, Json]) -> None:
         )
         answer.grow(part, string(delta.get(field)), f"/delta/{field}")
     elif kind != "signature_delta":
-        for leaf in unclaimed(delta, ()):
-            answer.repeat("text", leaf.text, f"/delta{leaf.place}")
+        answer.tell_rest(delta, "/delta")
 
 
 def _stop(answer: Answer, body: dict[str, Json]) -> None:

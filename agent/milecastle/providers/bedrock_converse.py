@@ -13,7 +13,7 @@ from milecastle.providers.answer import Answer
 from milecastle.providers.ask import Ask
 from milecastle.providers.blocks import read_block, read_content
 from milecastle.providers.dialect import Dialect
-from milecastle.providers.leaves import leaves, unclaimed
+from milecastle.providers.leaves import leaves
 from milecastle.providers.media import blob
 from milecastle.providers.parts import role
 from milecastle.providers.typed import first, items, mapping, string, word
@@ -97,8 +97,7 @@ def event(answer: Answer, name: str, value: Json) -> None:
         answer.report(body.get("usage"))
         answer.ended = True
     elif kind not in EVENTS:
-        for leaf in unclaimed(value, ()):
-            answer.repeat("text", leaf.text, leaf.place)
+        answer.tell_rest(value)
     if isinstance(metrics := mapping(value).get("amazon-bedrock-invocationMetrics"), dict):
         answer.report(metrics)
 
@@ -157,8 +156,7 @@ def _delta(answer: Answer, body: dict[str, Json], place: str) -> None:
             for read in read_block({"toolUse": tool}, here):
                 answer.grow(part, read.text, read.place)
     for key in ("citation", "toolResult"):
-        for leaf in unclaimed(delta.get(key), ()):
-            answer.repeat("text", leaf.text, f"{here}/{key}{leaf.place}")
+        answer.tell_rest(delta.get(key), f"{here}/{key}")
 
 
 def closing(answer: Answer, reason: str) -> bytes:

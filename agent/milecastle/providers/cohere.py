@@ -12,7 +12,7 @@ from milecastle.providers.answer import Answer
 from milecastle.providers.ask import Ask
 from milecastle.providers.dialect import Dialect
 from milecastle.providers.fields import said
-from milecastle.providers.leaves import leaves, unclaimed
+from milecastle.providers.leaves import leaves
 from milecastle.providers.openai_chat import message_parts, read_tools
 from milecastle.providers.parts import call, rendered, role
 from milecastle.providers.typed import first, items, mapping, string, word
@@ -143,8 +143,7 @@ def event(answer: Answer, name: str, value: Json) -> None:
     elif kind == "stream-end":
         _end(answer, body)
     elif kind not in ("content-end", "tool-call-end", "citation-end"):
-        for leaf in unclaimed(value, ()):
-            answer.repeat("text", leaf.text, leaf.place)
+        answer.tell_rest(value)
 
 
 def _content(answer: Answer, message: dict[str, Json], body: dict[str, Json]) -> None:

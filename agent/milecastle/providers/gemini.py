@@ -13,7 +13,7 @@ from milecastle.providers import gemini_calls
 from milecastle.providers.answer import Answer
 from milecastle.providers.ask import Ask
 from milecastle.providers.dialect import Dialect
-from milecastle.providers.leaves import leaves, unclaimed
+from milecastle.providers.leaves import leaves
 from milecastle.providers.media import blob
 from milecastle.providers.openai_chat import read_error
 from milecastle.providers.parts import call, link, rendered, role
@@ -273,8 +273,7 @@ def event(answer: Answer, name: str, value: Json) -> None:
             take_part(answer, part, index)
         answer.finish(first(told, "finishReason", "finish_reason"), index)
         for key in ("groundingMetadata", "citationMetadata", "urlContextMetadata"):
-            for leaf in unclaimed(told.get(key), ()):
-                answer.repeat("text", leaf.text, f"{here}/{key}{leaf.place}")
+            answer.tell_rest(told.get(key), f"{here}/{key}")
 
 
 def take_part(answer: Answer, part: Part, index: int = 0) -> None:

@@ -14,7 +14,6 @@ from milecastle.providers.answer import Answer
 from milecastle.providers.ask import Ask
 from milecastle.providers.blocks import read_block, read_result
 from milecastle.providers.dialect import Dialect
-from milecastle.providers.leaves import unclaimed
 from milecastle.providers.media import blob
 from milecastle.providers.openai_chat import read_error
 from milecastle.providers.parts import call, link, role
@@ -229,8 +228,7 @@ def _complete(answer: Answer, told: dict[str, Json]) -> None:
         else:
             answer.put(part.place, part, moved=moved)
     answer.finish(told.get("status"))
-    for leaf in unclaimed(told.get("output_text"), ()):
-        answer.repeat("text", leaf.text, "/interaction/output_text")
+    answer.repeat("text", string(told.get("output_text")), "/interaction/output_text")
     answer.ended = True
 
 

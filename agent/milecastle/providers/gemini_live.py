@@ -10,7 +10,6 @@ from milecastle.providers import gemini, usage
 from milecastle.providers.answer import Answer
 from milecastle.providers.ask import Ask
 from milecastle.providers.dialect import Dialect
-from milecastle.providers.leaves import unclaimed
 from milecastle.providers.media import blob
 from milecastle.providers.typed import first, items, mapping, string, word
 
@@ -78,8 +77,7 @@ def event(answer: Answer, name: str, value: Json) -> None:
                 reader = gemini.READERS["functionCall"]
                 for part in reader(mapping(each), f"/{key}/{calls}/{index}"):
                     gemini.take_part(answer, part, answer.turn)
-    for leaf in unclaimed(content.get("groundingMetadata"), ()):
-        answer.repeat("text", leaf.text, f"{place}/groundingMetadata{leaf.place}")
+    answer.tell_rest(content.get("groundingMetadata"), f"{place}/groundingMetadata")
     if first(content, "turnComplete", "turn_complete"):
         answer.finish("STOP", answer.turn)
         answer.begin_turn()

@@ -10,7 +10,6 @@ from milecastle.providers.answer import Answer
 from milecastle.providers.ask import Ask
 from milecastle.providers.blocks import read_content, read_result
 from milecastle.providers.dialect import Dialect
-from milecastle.providers.leaves import unclaimed
 from milecastle.providers.openai_chat import closing, read_error, read_tools
 from milecastle.providers.parts import call, role
 from milecastle.providers.typed import first, items, mapping, string, word
@@ -90,8 +89,7 @@ def event(answer: Answer, name: str, value: Json) -> None:
         part = answer.open(key, "tool_call", final, name=called, call_id=identifier)
         answer.grow(part, string(body.get("arguments")), "/arguments")
     elif kind == "tool.execution.done":
-        for leaf in unclaimed(body.get("info"), ()):
-            answer.repeat("tool_call_response", leaf.text, f"/info{leaf.place}")
+        answer.tell_rest(body.get("info"), "/info")
     elif kind == "conversation.response.error":
         answer.fail(str(body.get("code") or "error"), body.get("message"))
     elif kind == "conversation.response.done":

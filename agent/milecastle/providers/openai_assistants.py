@@ -13,7 +13,6 @@ from milecastle.providers.answer import Answer
 from milecastle.providers.ask import Ask
 from milecastle.providers.blocks import read_content
 from milecastle.providers.dialect import Dialect
-from milecastle.providers.leaves import unclaimed
 from milecastle.providers.openai_chat import read_error, read_tools, tool_call
 from milecastle.providers.parts import role
 from milecastle.providers.typed import items, mapping, string, word
@@ -148,8 +147,7 @@ def event(answer: Answer, name: str, value: Json) -> None:
     elif name == "error":
         read_error(answer, body)
     elif name in ("thread.run.step.completed", "thread.message.incomplete"):
-        for leaf in unclaimed(value, ()):
-            answer.repeat("text", leaf.text, leaf.place)
+        answer.tell_rest(value)
     if name in ("thread.run.completed", "thread.run.failed", "thread.run.requires_action"):
         answer.ended = True
 

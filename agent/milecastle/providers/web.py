@@ -62,8 +62,7 @@ def patch_event(answer: Answer, name: str, value: Json) -> None:
         openai_chat.event(answer, name, value)
     else:
         answer.conversation = word(body.get("conversation_id")) or answer.conversation
-        for leaf in unclaimed(value, ()):
-            answer.repeat("text", leaf.text, leaf.place)
+        answer.tell_rest(value)
 
 
 def _patch(answer: Answer, patch: dict[str, Json], place: str) -> None:
@@ -89,8 +88,7 @@ def _patch(answer: Answer, patch: dict[str, Json], place: str) -> None:
             part = answer.open(path, kind, "/" + path.lstrip("/"))
             answer.grow(part, value, here)
             return
-    for leaf in unclaimed(value, ()):
-        answer.repeat("text", leaf.text, here + leaf.place)
+    answer.tell_rest(value, here)
 
 
 def _below(patch: dict[str, Json], path: str, operation: str) -> dict[str, Json]:

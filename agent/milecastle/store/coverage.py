@@ -41,12 +41,16 @@ CODES: Mapping[str, str] = {
     "body_too_large": "a body over the limit",
     "overloaded": "the worker was at the limit of its memory or of open exchanges",
     "failed": "the inspection failed",
+    # said of an exchange that was inspected all the same
+    "unknown_format": "a request of no known format: every string in it is read",
+    "changed_shape": "its shape has changed since this version: every string in it is read",
     # said by the daemon
     "agent_down": "the agent was down",
     "agent_died": "the agent ended unexpectedly",
     "unreported": "there was no room to report it",
 }
 """What a reason is called in a database, and in a sentence."""
+STRANGE = frozenset({"unknown_format", "changed_shape"})
 NO_LOOK_WANTED = frozenset(
     {"connection_closed", "malformed_request", "host_mismatch", "must_inspect"}
 )
@@ -67,7 +71,8 @@ def of_exchange(record: Mapping[str, Any]) -> tuple[str, str] | None:
     error = record["attributes"].get("error.type") or ""
     failures = list((record.get("failures") or {}).values())
     if "gen_ai.operation.name" in record["attributes"] and not failures:
-        return INSPECTED, ""
+        strange = str(record.get("strange") or "")
+        return INSPECTED, strange if strange in STRANGE else ""
     if Action(verdict.get("applied") or verdict["action"]).stops or error in NO_LOOK_WANTED:
         return None
     said = next((each for each in (*failures, error) if each in CODES), "")

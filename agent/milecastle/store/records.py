@@ -161,6 +161,8 @@ RECORD = shape.mapping(
         "failures": shape.mapping({}, {"request": _SENTENCE, "response": _SENTENCE}),
         "steps": shape.optional(shape.listed(shape.anything, 10_000)),
         "thread": shape.optional(THREAD),
+        "shape": shape.text(64),
+        "strange": shape.text(64),
         "request_bytes": _BYTES,
         "response_bytes": _BYTES,
         "attribution": shape.optional(ATTRIBUTION),
