@@ -6,7 +6,8 @@ at least one such hash, wherever it was cut out; an edited word costs the few th
 punctuation, white space and quotes are not looked at, so reflowed prose and reindented code match.
 
 An index holds keyed hashes alone: who reads it without the key can test no guess. It is one block
-of bytes (sorted hashes, the document of each, the documents' names), made for being mapped.
+of bytes (where each bucket of hashes begins, the document of each hash, what is left of it, the
+documents' names), made for being mapped.
 """
 
 from __future__ import annotations
@@ -38,14 +39,18 @@ COMMON = 8
 """A hash that so many documents hold is a phrase of the house, a licence or a template."""
 BITS = 32
 """Of a hash that are kept. Two texts that share none agree in SHARED of them by chance once in
-some billion passages; and it halves the index: 180 MB for 1 GB of text."""
+some billion passages; and it halves the index."""
+BUCKET = 16
+"""Of these, the first bits say where in the index a hash stands, and are not written down: six
+bytes are left of each kept hash, its document included."""
+REST = (1 << BITS - BUCKET) - 1
 LONGEST = 2_000_000
 """Characters of a text that are read."""
 FEWEST_CHARACTERS = 200
 """A text shorter than this holds no passage."""
 WORD = re.compile(r"[^\W_]+")
 MODULUS = (1 << 61) - 1
-MAGIC = b"MCFP\x00\x01"
+MAGIC = b"MCFP\x00\x02"
 HEADER = struct.Struct("<6sHHxxIQ16s")
 """Magic, WORDS, WINDOW, documents, hashes, check of the key."""
 CACHED = 50_000
@@ -136,23 +141,31 @@ class Builder:
 
     def finish(self) -> Iterator[bytes]:
         """Yield the index, piece by piece."""
-        hashes, documents = array("I"), array("I")
+        begins, rests, documents = array("I"), array("H"), array("I")
         for values, numbers in zip(self._hashes, self._documents, strict=True):
             pairs = sorted(zip(values, numbers, strict=True))
             often = Counter(value for value, _ in pairs)
             for value, number in pairs:
-                if often[value] < COMMON:
-                    hashes.append(value)
-                    documents.append(number)
+                if often[value] >= COMMON:
+                    continue
+                begins.extend([len(rests)] * (bucket_of(value) - len(begins) + 1))
+                rests.append(value & REST)
+                documents.append(number)
+        begins.extend([len(rests)] * ((1 << BUCKET) + 1 - len(begins)))
         names = b"".join(
             struct.pack("<H", len(data)) + data
             for data in (name.encode(errors="replace") for name in self._names)
         )
-        counts = (len(self._names), len(hashes))
+        counts = (len(self._names), len(rests))
         yield HEADER.pack(MAGIC, WORDS, WINDOW, *counts, self._hasher.check())
-        yield hashes.tobytes()
+        yield begins.tobytes()
         yield documents.tobytes()
+        yield rests.tobytes()
         yield names
+
+
+def bucket_of(value: int) -> int:
+    return value >> BITS - BUCKET
 
 
 class Index:
@@ -168,18 +181,23 @@ class Index:
             raise ParseError("no index of fingerprints, or one of another version")
         if check != Hasher(key).check():
             raise ParseError("an index of fingerprints that was made with another key")
-        middle = HEADER.size + count * 4
-        end = middle + count * 4
+        documents = HEADER.size + ((1 << BUCKET) + 1) * 4
+        rests = documents + count * 4
+        end = rests + count * 2
         if len(view) < end:
             raise ParseError("an index of fingerprints that is cut off")
-        self.hashes: Sequence[int] = view[HEADER.size : middle].cast("I")
-        self._documents: Sequence[int] = view[middle:end].cast("I")
+        self.hashes = count
+        self._begins: Sequence[int] = view[HEADER.size : documents].cast("I")
+        self._documents: Sequence[int] = view[documents:rests].cast("I")
+        self._rests: Sequence[int] = view[rests:end].cast("H")
         self.names = tuple(texts(view[end:], names))
 
     def documents(self, value: int) -> Iterator[int]:
         """Yield the documents that hold a hash."""
-        at = bisect_left(self.hashes, value)
-        while at < len(self.hashes) and self.hashes[at] == value:
+        bucket, rest = bucket_of(value), value & REST
+        end = min(self._begins[bucket + 1], self.hashes)
+        at = bisect_left(self._rests, rest, min(self._begins[bucket], end), end)
+        while at < end and self._rests[at] == rest:
             number = self._documents[at]
             if number < len(self.names):
                 yield number
