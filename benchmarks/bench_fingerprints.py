@@ -4,8 +4,8 @@
 
 So many megabytes of English-like text (words drawn as often as words are: Zipf) are really indexed:
 that gives the speed, and the bytes of index for one of text. An index of 1 GB has the same hashes
-128 times over, and hashes are uniform, so that a second index of random ones is written in its size,
-mapped as a worker maps it, and searched beside the first. Processor time of one thread.
+128 times over, and hashes are uniform, so that a second index of random ones is written in its
+size, mapped as a worker maps it, and searched beside the first. Processor time of one thread.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ KEY = b"k" * 32
 WHOLE = 1 << 30
 DOCUMENT = 20_000
 """Characters of a document: seven pages."""
+FILLERS = WHOLE // DOCUMENT
 PROMPTS = 200
 
 
@@ -170,13 +171,14 @@ def filler(file: Path, hashes: int) -> None:
     buckets = 1 << BUCKET
     begins = array("I", (number * hashes // buckets for number in range(buckets + 1)))
     with file.open("wb") as opened:
-        opened.write(HEADER.pack(MAGIC, WORDS, WINDOW, 1, hashes, Hasher(KEY).check()))
+        opened.write(HEADER.pack(MAGIC, WORDS, WINDOW, FILLERS, hashes, Hasher(KEY).check()))
         opened.write(begins.tobytes())
-        opened.write(bytes(hashes * 4))  # all of document 0
+        numbers = array("I", range(FILLERS)).tobytes()
+        opened.write((numbers * (hashes // FILLERS + 1))[: hashes * 4])
         for first, last in pairwise(begins):
             rests = array("H", source.randbytes((last - first) * 2))
             opened.write(array("H", sorted(rests)).tobytes())
-        opened.write(struct.pack("<H", 6) + b"filler")
+        opened.write((struct.pack("<H", 6) + b"filler") * FILLERS)
 
 
 def resident() -> float:
