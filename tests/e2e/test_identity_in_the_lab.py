@@ -12,8 +12,15 @@ from tests.e2e.scenarios import OPENAI, chat, curl
 from tests.lab import Agent
 from tests.lab.patience import until
 
-PYTHON = "import socket; socket.create_connection(('api.openai.com', 443), 5).close()\n"
-NODE = "const s = require('net').connect(443, 'api.openai.com', () => s.end())\n"
+# what is preloaded is read while a process lives: they stay for a moment, as who talks TLS does
+PYTHON = """\
+import socket, time
+with socket.create_connection(('api.openai.com', 443), 5):
+    time.sleep(0.3)
+"""
+NODE = """\
+const s = require('net').connect(443, 'api.openai.com', () => setTimeout(() => s.end(), 300))
+"""
 FROM_MEMORY = """\
 import os, shutil
 fd = os.memfd_create("nobody", 0)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from dataclasses import replace
 
 import pytest
 from tests.proxy.lab import HOST, Script, client_context, exchange, lab, root
 
 from milecastle.model import Process
-from milecastle.proxy.lessons import LASTS, TIMES, WITHIN, Lessons
+from milecastle.proxy.lessons import FIRST, LONGEST, TIMES, WITHIN, Lessons
 
 CURL = Process(1, "curl", 1000, exe="/usr/bin/curl", sha256="c" * 64)
 OTHER = Process(2, "node", 1000, exe="/usr/bin/node", sha256="d" * 64)
@@ -48,8 +49,35 @@ def test_a_silent_end_is_believed_when_it_was_seen_often_enough(lessons, now):
 
 def test_a_lesson_ends(lessons, now):
     lessons.client_failed(CURL, "a", said_why=True)
-    now[0] += LASTS
+    now[0] += FIRST
     assert lessons.find(CURL, "a") is None
+
+
+def test_a_lesson_that_is_learnt_again_and_again_holds_longer_up_to_a_day(lessons, now):
+    held = []
+    for _ in range(12):
+        until = lessons.client_failed(CURL, "a", said_why=True).until
+        held.append(until - now[0])
+        now[0] = until
+    assert held[:3] == [FIRST, 2 * FIRST, 4 * FIRST]
+    assert held[-1] == LONGEST
+    now[0] += LONGEST
+    assert lessons.client_failed(CURL, "a", said_why=True).until == now[0] + FIRST
+
+
+def test_one_script_says_nothing_of_another(lessons):
+    one, other = (replace(OTHER, script=script) for script in ("/a.js", "/b.js"))
+    lessons.client_failed(one, "a", said_why=True)
+    assert lessons.find(one, "a")
+    assert lessons.find(other, "a") is None
+
+
+def test_with_another_ca_clients_are_asked_again_and_services_are_not(lessons):
+    lessons.client_failed(CURL, "a", said_why=True)
+    lessons.service_failed("b")
+    lessons.forget_clients()
+    assert lessons.find(CURL, "a") is None
+    assert lessons.find(CURL, "b")
 
 
 def test_a_program_is_known_by_its_digest_and_nobody_by_nothing(lessons):

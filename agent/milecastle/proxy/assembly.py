@@ -22,6 +22,7 @@ from milecastle.proxy.checkpoint import Checkpoint
 from milecastle.proxy.counting import Counter
 from milecastle.proxy.gate import Gate
 from milecastle.proxy.ledger import Ledger
+from milecastle.proxy.lessons import Lessons
 from milecastle.proxy.orders import Watch
 from milecastle.proxy.room import Room
 from milecastle.proxy.threshold import Threshold
@@ -74,6 +75,7 @@ def assemble(
     upstream_trust: Path,
     room: Room | None = None,
     counter: Counter | None = None,
+    lessons: Lessons | None = None,
 ) -> Master:
     """Return a mitmproxy that is ready to ``run()``. Needs a running event loop."""
     streams.install()
@@ -87,7 +89,7 @@ def assemble(
         checkpoint,
         Approach(watch, ledger, checkpoint.callers),
         Handshakes(leaves),
-        Threshold(watch, ledger, checkpoint, leaves),
+        Threshold(watch, ledger, checkpoint, leaves, lessons),
         Gate(watch, ledger, body_limit, checkpoint.callers, room, counter),
         *more,
     )

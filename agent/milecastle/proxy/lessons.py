@@ -14,8 +14,10 @@ from dataclasses import dataclass
 
 from milecastle.model import Process
 
-LASTS = 24 * 3600.0
-"""Seconds for which a lesson holds."""
+FIRST = 600.0
+"""Seconds for which a lesson holds at first: whoever forgot to trust the CA will do so soon."""
+LONGEST = 24 * 3600.0
+"""It holds twice as long each time that it is learnt again, up to this."""
 TIMES = 3
 """Handshakes that have to be broken off without a word; an alert is believed at once."""
 WITHIN = 600.0
@@ -35,11 +37,16 @@ class Lesson:
     """What is told of connections that pass because of it: a word of `seen`."""
     until: float
     """Unix seconds."""
+    lasts: float
+    """Seconds."""
 
 
 def program_of(process: Process | None) -> str | None:
-    """Return what an executable is known by: its digest, else its path; None where unknown."""
-    return (process.sha256 or process.exe) if process else None
+    """Return what a program is known by, None where unknown: the executable's digest, else its
+    path; of an interpreter its script too, for one script says nothing of another.
+    """
+    executable = (process.sha256 or process.exe) if process else None
+    return f"{executable} {process.script}" if process and process.script else executable
 
 
 class Lessons:
@@ -76,8 +83,18 @@ class Lessons:
         """Take a connection that a service ended after it had asked for a certificate."""
         return self._learn((ANYBODY, name), "wants_certificate")
 
+    def forget_clients(self) -> None:
+        """Unlearn what clients refused: the CA is another one now."""
+        self._seen.clear()
+        for key in [key for key in self._learnt if key[0] != ANYBODY]:
+            del self._learnt[key]
+
     def _learn(self, key: Key, outcome: str) -> Lesson:
-        lesson = self._learnt[key] = Lesson(outcome, self._clock() + LASTS)
+        before, now = self._learnt.get(key), self._clock()
+        lasts = FIRST
+        if before is not None and now < before.until + LONGEST:
+            lasts = before.lasts if now < before.until else min(2 * before.lasts, LONGEST)
+        lesson = self._learnt[key] = Lesson(outcome, now + lasts, lasts)
         self._learnt.move_to_end(key)
         while len(self._learnt) > MOST:
             self._learnt.popitem(last=False)

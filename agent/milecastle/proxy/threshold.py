@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 MUST = "the policy wants every connection to this service inspected; it was refused"
 REFUSED_CA = "the client broke off the TLS handshake; it may not trust milecastle's CA"
-PASSES = "; such connections pass uninspected for a day"
+PASSES = "; such connections pass uninspected for a while"
 DISTRUST = ("unknown ca", "bad certificate", "certificate unknown", "does not trust")
 """What OpenSSL calls the alerts of a client that trusts nobody here (RFC 8446 section 6.2)."""
 

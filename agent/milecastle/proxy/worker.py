@@ -22,6 +22,7 @@ from milecastle.proxy.claims import Claims
 from milecastle.proxy.dns_stream import DnsStreams
 from milecastle.proxy.knowledge import Knowledge
 from milecastle.proxy.ledger import Ledger
+from milecastle.proxy.lessons import Lessons
 from milecastle.proxy.line import LineError
 from milecastle.proxy.link import Link, Listener, PolicyFiles, Welcome
 from milecastle.proxy.orders import Watch
@@ -81,6 +82,7 @@ class Worker:
         link, loop = self._link, asyncio.get_running_loop()
         self._watch = Watch(self._briefing.orders(welcome, link.tools))
         self._leaves = Leaves(self._signer.sign, welcome.chain, time.time)
+        self._lessons = Lessons(time.time)
         self._checkpoint = Checkpoint(welcome.listeners, link.attribute, link.dial)
         return assembly.assemble(
             self._watch,
@@ -95,6 +97,7 @@ class Worker:
             self._checkpoint,
             self._leaves,
             self,
+            lessons=self._lessons,
             body_limit=welcome.body_limit,
             upstream_trust=trust.private_file(
                 "milecastle-upstream", trust.merged(welcome.upstream_ca)
@@ -173,6 +176,7 @@ class Worker:
     def _renew(self, pem: str) -> None:
         try:
             self._leaves.renew(pem)
+            self._lessons.forget_clients()
         except ValueError as error:
             log.error("a certificate that can't be read, the old one stays: %s", error)
 
