@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import re
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -88,7 +89,8 @@ def on_this_host() -> Iterator[Path]:
     """Yield the candidates of this host."""
     path = [Path(part) for part in os.environ.get("PATH", "/usr/bin").split(":") if part]
     home = [Path(os.environ[name]) for name in ("PYENV_ROOT",) if os.environ.get(name)]
-    roots = [*home, Path.home() / ".pyenv", Path("/root/.pyenv")]
+    own = Path(pwd.getpwuid(os.getuid()).pw_dir)  # sudo may have left another HOME
+    roots = [*home, Path.home() / ".pyenv", own / ".pyenv"]
     return candidates(path, roots, listdir)
 
 

@@ -149,6 +149,18 @@ async def test_what_was_learnt_does_not_count_once_the_policy_wants_it_inspected
         assert gate.provider.connections == 0
 
 
+async def test_what_was_learnt_does_not_outlast_a_policy_that_let_it_pass():
+    async with lab(process=CURL) as gate:
+        with pytest.raises(ssl.SSLError):
+            await gate.connect(**DISTRUSTFUL)
+        await gate.recorded()
+        gate.script.on_failure = "closed"
+        for _ in range(2):
+            with pytest.raises(ssl.SSLError):
+                await gate.connect(**DISTRUSTFUL)
+        assert gate.provider.connections == 0
+
+
 async def test_a_service_that_is_left_encrypted_is_refused_where_it_must_be_inspected():
     async with lab(Script(intercepted=lambda _service: False, must_inspect=True)) as gate:
         with pytest.raises((ssl.SSLError, OSError)):

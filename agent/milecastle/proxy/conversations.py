@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 
 from mitmproxy import http
@@ -14,22 +15,22 @@ from milecastle.proxy.orders import Inspection
 from milecastle.proxy.passage import Passage
 
 
-class Conversations:
+class Conversations(ABC):
     """What the gate does between the upgrade and the end of a WebSocket."""
 
     _ledger: Ledger
 
+    @abstractmethod
     def _context(self, flow: http.HTTPFlow, way: Passage) -> Context:
         """Return what an inspection is told of its surroundings."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_failure(self, data: object, stage: str, code: str) -> Block | None:
         """Return the answer of a policy that fails closed, None where it fails open."""
-        raise NotImplementedError
 
+    @abstractmethod
     def conclude(self, flow: http.HTTPFlow) -> None:
         """Record an exchange that is over."""
-        raise NotImplementedError
 
     @guarded("websocket_message")
     def websocket_message(self, flow: http.HTTPFlow) -> None:

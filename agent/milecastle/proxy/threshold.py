@@ -94,8 +94,10 @@ class Threshold:
         process = caller.process if caller else None
         orders = self._watch.orders
         outcome = "passed" if name else "no_name"
-        lesson = self._lessons.find(process, name)
-        if orders.wanted(name) is None or lesson is not None:
+        wanted = orders.wanted(name)
+        # what was learnt while the policy let such connections pass does not outlast that policy
+        lesson = self._lessons.find(process, name) if wanted and self._may_pass(wanted) else None
+        if wanted is None or lesson is not None:
             service = orders.names.match(name) if name else None
             if service and orders.rules.must_inspect(service, process):
                 self._ledger.note(caller, name, service, "must_inspect", MUST, action="block")
