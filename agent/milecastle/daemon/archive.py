@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from milecastle.daemon.desk import ANSWER_SECONDS, SETTLE_SECONDS, Desk, settled
+from milecastle.daemon.tasks import bug
 from milecastle.model import ParseError
 from milecastle.store import Reader, Store
 
@@ -107,7 +108,7 @@ class Archive:
         if future.cancelled():
             return
         if error := future.exception():
-            log.error("recording failed: %s", type(error).__name__, exc_info=error)
+            log.error("recording failed: %s", bug(error))
         else:
             for waiting, outcome in zip(batch, future.result(), strict=True):
                 waiting.told(outcome)

@@ -18,6 +18,7 @@ from typing import Any
 
 from milecastle.catalogue import SELFTEST, UNKNOWN_AI
 from milecastle.daemon.desk import Desk, settled
+from milecastle.daemon.tasks import bug
 from milecastle.host import Held
 from milecastle.kernel import Flow
 from milecastle.kernel.flows import UDP
@@ -338,7 +339,7 @@ class Ledger:
 def complain(future: asyncio.Future[Any]) -> None:
     """Log what the thread could not do; the daemon goes on."""
     if not future.cancelled() and (error := future.exception()) and not isinstance(error, OSError):
-        log.error("the ledger failed: %s", type(error).__name__, exc_info=error)
+        log.error("the ledger failed: %s", bug(error))
 
 
 def host_of(service: str | None, name: str) -> str:

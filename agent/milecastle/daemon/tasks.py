@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
@@ -26,12 +27,21 @@ async def accept(
     async def guarded(peer: Peer) -> None:
         try:
             await take(peer)
-        except Exception:
-            log.error("a session of pid %d failed", peer.credentials.pid, exc_info=True)
+        except Exception as error:  # noqa: BLE001 - told by where it happened
+            log.error("a session of pid %d failed: %s", peer.credentials.pid, bug(error))
             await peer.close()
 
     async for peer in peers:
         tasks.create_task(guarded(peer))
+
+
+def bug(error: BaseException) -> str:
+    """Return the kind of an error and where it came from, without its message: what it is about
+    may be a prompt.
+    """
+    frames = reversed(traceback.extract_tb(error.__traceback__)[-5:])
+    places = (f"{frame.filename.rpartition('/milecastle/')[2]}:{frame.lineno}" for frame in frames)
+    return " < ".join([type(error).__name__, *places])
 
 
 def cancel_tasks() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from milecastle.daemon.desk import Desk, settled
+from milecastle.daemon.tasks import bug
 from milecastle.store import Tools
 from milecastle.store.tools import check
 
@@ -52,7 +53,7 @@ class Offered:
         if isinstance(error, sqlite3.Error):
             log.warning("tools of a server are not remembered: %s", error)
         elif error is not None:
-            log.error("tools of a server are not remembered", exc_info=error)
+            log.error("tools of a server are not remembered: %s", bug(error))
         elif new := learning.result():
             self._agree(server, new)
 
